@@ -1,0 +1,56 @@
+namespace LsmFs.Engine
+
+/// The sizes an engine works with. They follow from one memory budget (`Options.ofBudget`); tests make them small.
+type Options = {
+    /// Memory for memtables, filters and indexes together.
+    MemoryBudgetBytes: int64
+    /// A memtable is frozen when its arena holds this much.
+    MemtableSizeBytes: int64
+    /// Frozen memtables that may wait for their flush before writes wait too.
+    FrozenMemtableCountMax: int
+    /// The unit in which memtables take memory.
+    ChunkSizeBytes: int
+    /// A data block is closed when it holds this much.
+    BlockSizeBytes: int
+    /// A compaction starts a new table when the current one holds this much.
+    TableSizeBytes: int64
+    /// Bits of bloom filter for each key of a table.
+    BloomBitsPerKey: int
+    /// Tables in level 0 that make it due for compaction.
+    LevelZeroTableCountTrigger: int
+    /// Tables in level 0 at which writes wait for compaction.
+    LevelZeroTableCountMax: int
+    /// Size at which level 1 is due for compaction; each deeper level holds `LevelSizeMultiplier` times as much.
+    LevelOneSizeBytes: int64
+    LevelSizeMultiplier: int
+    /// Levels, level 0 included.
+    LevelCount: int
+}
+
+/// Deriving the sizes from the budget.
+[<RequireQualifiedAccess>]
+module Options =
+
+    let private mebibyte = 1024L * 1024L
+
+    /// The smallest memory budget a store can work with, in bytes.
+    let memoryBudgetBytesMin = 8L * mebibyte
+
+    /// The sizes for a memory budget in bytes. One memtable fills while up to two wait to be flushed, so a memtable gets a fifth of it.
+    let ofBudget (memoryBudgetBytes: int64) : Options =
+        let memtable = memoryBudgetBytes / 5L |> max mebibyte |> min (256L * mebibyte)
+
+        {
+            MemoryBudgetBytes = memoryBudgetBytes
+            MemtableSizeBytes = memtable
+            FrozenMemtableCountMax = 2
+            ChunkSizeBytes = 1 <<< 20
+            BlockSizeBytes = 4096
+            TableSizeBytes = memtable * 2L |> max (8L * mebibyte) |> min (64L * mebibyte)
+            BloomBitsPerKey = 10
+            LevelZeroTableCountTrigger = 4
+            LevelZeroTableCountMax = 12
+            LevelOneSizeBytes = memtable * 4L |> max (16L * mebibyte)
+            LevelSizeMultiplier = 10
+            LevelCount = 7
+        }
