@@ -45,6 +45,11 @@ type ByteBuffer(capacityBytes: int) =
         length <- length + count
         Span<byte>(bytes, start, count)
 
+    /// Appends `count` bytes of unspecified content, to be patched later.
+    member buffer.Skip(count: int) : unit =
+        let _ = buffer.Reserve count
+        ()
+
     /// Appends a copy of `source`.
     member inline buffer.Append(source: ReadOnlySpan<byte>) : unit = source.CopyTo(buffer.Reserve source.Length)
 

@@ -1,0 +1,50 @@
+namespace LsmFs.Engine
+
+open System
+open System.Globalization
+
+/// A file of a store, as its name tells.
+[<RequireQualifiedAccess>]
+type StoreFile =
+    /// `000007.wal`: a write-ahead log.
+    | Log of FileNumber
+    /// `000008.sst`: a table.
+    | Table of FileNumber
+    /// `MANIFEST-000003`: the version edits.
+    | Manifest of FileNumber
+    /// `CURRENT`: the name of the manifest in force.
+    | Current
+    /// `LOCK`: held by the process that has the store open.
+    | Lock
+    /// `CURRENT.tmp`: a file that was to be renamed to its real name.
+    | Temporary
+
+/// Names of the files in a data folder.
+[<RequireQualifiedAccess>]
+module FileName =
+
+    /// The name of a file.
+    let ofFile (file: StoreFile) : string =
+        match file with
+        | StoreFile.Log number -> $"{number}.wal"
+        | StoreFile.Table number -> $"{number}.sst"
+        | StoreFile.Manifest number -> $"MANIFEST-{number}"
+        | StoreFile.Current -> "CURRENT"
+        | StoreFile.Lock -> "LOCK"
+        | StoreFile.Temporary -> "CURRENT.tmp"
+
+    let private tryNumber (digits: string) : FileNumber option =
+        match UInt64.TryParse(digits, NumberStyles.None, CultureInfo.InvariantCulture) with
+        | true, number when FileNumber(number).ToString() = digits -> Some(FileNumber number)
+        | _ -> None
+
+    /// What a name stands for; `None` for a file that is not the store's, which is left alone.
+    let tryParse (name: string) : StoreFile option =
+        match name with
+        | "CURRENT" -> Some StoreFile.Current
+        | "LOCK" -> Some StoreFile.Lock
+        | "CURRENT.tmp" -> Some StoreFile.Temporary
+        | _ when name.EndsWith(".wal", StringComparison.Ordinal) -> tryNumber name[.. name.Length - 5] |> Option.map StoreFile.Log
+        | _ when name.EndsWith(".sst", StringComparison.Ordinal) -> tryNumber name[.. name.Length - 5] |> Option.map StoreFile.Table
+        | _ when name.StartsWith("MANIFEST-", StringComparison.Ordinal) -> tryNumber name[9..] |> Option.map StoreFile.Manifest
+        | _ -> None

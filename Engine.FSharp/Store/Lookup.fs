@@ -1,0 +1,161 @@
+namespace LsmFs.Engine
+
+open System
+open System.Runtime.CompilerServices
+
+/// How a lookup ended, or what it needs to go on.
+type LookupOutcome =
+    /// The key has a live value.
+    | Found = 0
+    /// The key has no value.
+    | Missing = 1
+    /// The key's value has expired.
+    | Expired = 2
+    /// The key's value was flushed.
+    | Flushed = 3
+    /// The block that may hold the key has to be read.
+    | ReadBlock = 4
+    /// The block could not be read, or is damaged: the host's answer where the engine asked for a block.
+    | Unreadable = 5
+
+/// One step of a lookup. A struct of plain fields, so that both languages read it without a copy of its cases.
+[<Struct; NoEquality; NoComparison>]
+type LookupStep = {
+    Outcome: LookupOutcome
+    /// The value, when found.
+    Entry: Entry
+    /// The table to read from, when a block is needed.
+    Table: Table
+    /// The block that is needed.
+    Block: BlockHandle
+    /// The hash of the key, once a table was asked.
+    Hash: uint64
+    /// Where the lookup goes on: a level, and a place in it.
+    Level: int
+    Index: int
+}
+
+/// Finding the newest entry of a key: newest memtable first, then the tables by level, filter before index before block.
+/// The caller reads the blocks: `start` and `resume` only compute. Nothing is allocated.
+[<RequireQualifiedAccess>]
+module Lookup =
+
+    let inline private ended (outcome: LookupOutcome) : LookupStep = {
+        Outcome = outcome
+        Entry = Unchecked.defaultof<Entry>
+        Table = Unchecked.defaultof<Table>
+        Block = Unchecked.defaultof<BlockHandle>
+        Hash = 0UL
+        Level = 0
+        Index = 0
+    }
+
+    /// What the newest entry of a key means for its readers.
+    let private judge (flush: FlushState) (nowSeconds: uint32) (entry: Entry) : LookupStep =
+        if entry.Kind <> EntryKind.Value then ended LookupOutcome.Missing
+        elif flush.Covers(entry.Sequence, nowSeconds) then ended LookupOutcome.Flushed
+        elif entry.IsExpired nowSeconds then ended LookupOutcome.Expired
+        else { ended LookupOutcome.Found with Entry = entry }
+
+    /// The first table of a deeper level whose largest key is not below `key`; the level's length when there is none.
+    let private tableAt (tables: Table[]) (key: ReadOnlySpan<byte>) : int =
+        let mutable low = 0
+        let mutable high = tables.Length
+
+        while low < high do
+            let middle = (low + high) >>> 1
+
+            if ReadOnlySpan<byte>(tables[middle].Properties.LargestKey).SequenceCompareTo key < 0 then
+                low <- middle + 1
+            else
+                high <- middle
+
+        low
+
+    /// The next table, from `level` and `index` on, that may hold the key.
+    let private search (snapshot: Snapshot) (key: ReadOnlySpan<byte>) (hash: uint64) (level: int) (index: int) : LookupStep =
+        let levels = snapshot.Tables
+        let mutable level = level
+        let mutable index = index
+        let mutable step = ended LookupOutcome.Missing
+
+        while level < levels.Length do
+            let tables = levels[level]
+
+            // A deeper level has at most one table for the key.
+            if level > 0 then
+                index <- if index = 0 then tableAt tables key else tables.Length
+
+            if index >= tables.Length then
+                level <- level + 1
+                index <- 0
+            else
+                match tables[index].TryLocate(key, hash) with
+                | ValueSome block ->
+                    step <- {
+                        Outcome = LookupOutcome.ReadBlock
+                        Entry = Unchecked.defaultof<Entry>
+                        Table = tables[index]
+                        Block = block
+                        Hash = hash
+                        Level = level
+                        Index = index + 1
+                    }
+
+                    level <- levels.Length
+                | ValueNone -> index <- index + 1
+
+        step
+
+    let private tryFindInMemory (snapshot: Snapshot) (key: ReadOnlySpan<byte>) : Entry voption =
+        let mutable found = snapshot.Active.TryFind key
+        let mutable index = 0
+
+        while found.IsNone && index < snapshot.Frozen.Length do
+            found <- snapshot.Frozen[index].Memtable.TryFind key
+            index <- index + 1
+
+        found
+
+    /// Goes on in the tables when the memtables have nothing of the key. For a caller that has looked into a newer memtable itself.
+    let startInTables (snapshot: Snapshot) (key: ReadOnlySpan<byte>) : LookupStep =
+        search snapshot key (KeyHash.compute key) 0 0
+
+    /// Starts a lookup at Unix time `nowSeconds`.
+    let start (snapshot: Snapshot) (key: ReadOnlySpan<byte>) (nowSeconds: uint32) : LookupStep =
+        match tryFindInMemory snapshot key with
+        | ValueSome entry -> judge snapshot.Flush nowSeconds entry
+        | ValueNone -> startInTables snapshot key
+
+    /// Starts a lookup for a writer, who sees his own batch and the flush it may contain before anybody else does.
+    let startInBatch
+        (snapshot: Snapshot)
+        (batch: MemtableEditor)
+        (flush: FlushState)
+        (key: ReadOnlySpan<byte>)
+        (nowSeconds: uint32)
+        : LookupStep =
+        let mutable found = batch.TryFind key
+        let mutable index = 0
+
+        while found.IsNone && index < snapshot.Frozen.Length do
+            found <- snapshot.Frozen[index].Memtable.TryFind key
+            index <- index + 1
+
+        match found with
+        | ValueSome entry -> judge flush nowSeconds entry
+        | ValueNone -> startInTables snapshot key
+
+    /// Goes on with the block that `step` asked for, verified and lying in the first `length` bytes of `block`.
+    let resume
+        (snapshot: Snapshot)
+        (flush: FlushState)
+        (key: ReadOnlySpan<byte>)
+        (nowSeconds: uint32)
+        (step: LookupStep)
+        (block: byte[])
+        (length: int)
+        : LookupStep =
+        match Block.tryFind block length key with
+        | ValueSome entry -> judge flush nowSeconds entry
+        | ValueNone -> search snapshot key step.Hash step.Level step.Index

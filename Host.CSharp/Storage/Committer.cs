@@ -1,0 +1,283 @@
+using System.Collections.Concurrent;
+using LsmFs.Engine;
+using Microsoft.Extensions.Logging;
+
+namespace LsmFs.Host;
+
+/// <summary>
+/// Commits submissions in groups: execute, append to the log, sync, publish, answer. One thread at a time is in here. Under
+/// <see cref="Durability.Sync"/> it is a thread of its own, since an fsync must not stall an event loop; otherwise it is whoever submits, who then
+/// also commits what others submitted meanwhile (flat combining, Hendler et al. 2010), so that nobody waits for a lock.
+/// </summary>
+internal sealed class Committer : IDisposable
+{
+    private const int GroupSizeBytesMax = 4 * 1024 * 1024;
+
+    private readonly Store _store;
+    private readonly StoreReader _reader;
+    private readonly WriteContext _context;
+    private readonly ConcurrentQueue<Submission> _queue = new();
+    private readonly List<Submission> _group = [];
+    private readonly ConcurrentQueue<Memtable> _recyclable = new();
+    private readonly ChunkPool _chunks;
+    private readonly AutoResetEvent _work = new(false);
+    private readonly Thread? _thread;
+    private LogWriter? _log;
+    private int _busy;
+    private volatile bool _stopping;
+    private volatile string? _poison;
+
+    internal Committer(Store store, ChunkPool chunks, LogWriter? log)
+    {
+        _store = store;
+        _chunks = chunks;
+        _log = log;
+        _reader = new StoreReader(store);
+        _context = new WriteContext(_reader, log is not null);
+        if (store.Options.Durability == Durability.Sync)
+        {
+            _thread = new Thread(RunThread) { IsBackground = true, Name = "lsmfs-commit" };
+            _thread.Start();
+        }
+    }
+
+    /// <summary>Why no write is possible any more, or null.</summary>
+    internal string? Poison => _poison;
+
+    internal void Submit(Submission submission)
+    {
+        _queue.Enqueue(submission);
+        Wake();
+    }
+
+    /// <summary>Looks for work: after a submission, and after background work has made room.</summary>
+    internal void Wake()
+    {
+        if (_thread is null)
+        {
+            Drain();
+        }
+        else
+        {
+            _work.Set();
+        }
+    }
+
+    /// <summary>Takes a memtable that no reader can reach; its memory serves the next ones.</summary>
+    internal void Recycle(Memtable memtable) => _recyclable.Enqueue(memtable);
+
+    /// <summary>Commits what is queued, makes it durable and stops. Later submissions are refused.</summary>
+    public void Dispose()
+    {
+        _stopping = true;
+        Wake();
+        _thread?.Join();
+        while (!_queue.IsEmpty || Volatile.Read(ref _busy) != 0)
+        {
+            Drain();
+            Thread.Yield();
+        }
+
+        if (_log is not null && _poison is null && _store.Options.Durability == Durability.Os)
+        {
+            _log.Sync();
+        }
+
+        _log?.Dispose();
+        _reader.Dispose();
+        _work.Dispose();
+    }
+
+    private void RunThread()
+    {
+        while (!_stopping || !_queue.IsEmpty)
+        {
+            Drain();
+            if (!_stopping)
+            {
+                _work.WaitOne();
+            }
+        }
+    }
+
+    private void Drain()
+    {
+        while (!_queue.IsEmpty && !MustWait() && Interlocked.CompareExchange(ref _busy, 1, 0) == 0)
+        {
+            try
+            {
+                while (!_queue.IsEmpty && !MustWait())
+                {
+                    CommitGroup();
+                }
+            }
+            finally
+            {
+                // A full fence: whoever found this busy has queued or published before, and the loop's condition sees it.
+                Interlocked.Exchange(ref _busy, 0);
+            }
+        }
+    }
+
+    private bool MustWait() =>
+        _poison is null && !_stopping && _store.BackgroundFailure is null
+        && Work.pressure(_store.EngineOptions, _store.Current) != WritePressure.None;
+
+    private void CommitGroup()
+    {
+        var refusal = _poison ?? _store.BackgroundFailure ?? (_stopping ? "server is shutting down" : null);
+        _reader.Enter();
+        try
+        {
+            if (refusal is null)
+            {
+                refusal = TryCommitGroup();
+            }
+            else
+            {
+                TakeAll();
+            }
+        }
+        finally
+        {
+            _reader.Exit();
+        }
+
+        var outcome = refusal is null ? CommitOutcome.Committed : CommitOutcome.Refused(refusal);
+        foreach (var submission in _group)
+        {
+            submission.Completed(outcome);
+        }
+
+        _group.Clear();
+    }
+
+    private void TakeAll()
+    {
+        while (_queue.TryDequeue(out var submission))
+        {
+            _group.Add(submission);
+        }
+    }
+
+    /// <summary>Commits one group; what went wrong is returned in words for a client, and nothing of the group remains.</summary>
+    private string? TryCommitGroup()
+    {
+        try
+        {
+            if (Work.shouldFreeze(_store.EngineOptions, _store.Current.Active))
+            {
+                Freeze();
+            }
+
+            ExecuteGroup();
+            if (!_context.HasWrites)
+            {
+                return null;
+            }
+
+            return TryAppend() ?? Publish();
+        }
+        catch (IOException cause)
+        {
+            TakeAll();
+            return Refuse(cause);
+        }
+        catch (Exception cause)
+        {
+            TakeAll();
+            _store.Log.CommitFailed(cause);
+            return "internal error, see the server's log";
+        }
+    }
+
+    private void ExecuteGroup()
+    {
+        _context.Begin(_store.Current, _store.NowSeconds());
+        while (_context.FrameLength < GroupSizeBytesMax && _queue.TryDequeue(out var submission))
+        {
+            _group.Add(submission);
+            submission.Execute(_context);
+            if (_context.MemtableSizeBytes >= _store.EngineOptions.MemtableSizeBytes)
+            {
+                break;
+            }
+        }
+    }
+
+    private string? TryAppend()
+    {
+        if (_log is null)
+        {
+            return null;
+        }
+
+        var isIntact = true;
+        try
+        {
+            _log.Append(_context.FinishFrame(_log.Seed), ref isIntact);
+        }
+        catch (IOException cause)
+        {
+            if (!isIntact)
+            {
+                SetPoison(cause);
+            }
+
+            return Refuse(cause);
+        }
+
+        if (_store.Options.Durability == Durability.Sync)
+        {
+            try
+            {
+                _log.Sync();
+            }
+            catch (IOException cause)
+            {
+                // After a failed sync nobody knows what the disk holds, and a second sync would lie (Rebello et al., "Can Applications Recover from fsync Failures?", 2020).
+                SetPoison(cause);
+                return _poison;
+            }
+        }
+
+        return null;
+    }
+
+    private string? Publish()
+    {
+        _store.PublishCommit(_context.CommitMemtable(), _context.Flush, _context.LastSequence);
+        return null;
+    }
+
+    /// <summary>Puts an empty memtable, and a new log for it, in the place of the full one.</summary>
+    private void Freeze()
+    {
+        while (_recyclable.TryDequeue(out var memtable))
+        {
+            memtable.Recycle();
+        }
+
+        var number = _store.NextFileNumber();
+        if (_log is not null)
+        {
+            var next = LogWriter.Create(_store.Folder, LogKind.WriteAheadLog, number, durable: _store.Options.Durability == Durability.Sync);
+            _log.Dispose();
+            _log = next;
+        }
+
+        _store.PublishFrozen(Memtable.Create(_chunks), number);
+    }
+
+    private void SetPoison(IOException cause)
+    {
+        _poison = "the log could not be written durably; writes stopped until the server is restarted";
+        _store.Log.Poisoned(cause.Message);
+    }
+
+    private string Refuse(IOException cause)
+    {
+        _store.Log.WriteRefused(cause.Message);
+        return DiskFull.IsCauseOf(cause) ? "out of disk space" : "the disk failed";
+    }
+}

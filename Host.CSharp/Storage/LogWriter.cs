@@ -1,0 +1,91 @@
+using LsmFs.Engine;
+using Microsoft.Win32.SafeHandles;
+
+namespace LsmFs.Host;
+
+/// <summary>Appends frames to a write-ahead log or a manifest. Not thread-safe.</summary>
+internal sealed class LogWriter : IDisposable
+{
+    private readonly SafeFileHandle _file;
+
+    private LogWriter(SafeFileHandle file, FileNumber number, uint seed, long lengthBytes)
+    {
+        _file = file;
+        Number = number;
+        Seed = seed;
+        LengthBytes = lengthBytes;
+    }
+
+    /// <summary>The number in the file's name.</summary>
+    internal FileNumber Number { get; }
+
+    /// <summary>What the checksums of the file's frames continue from.</summary>
+    internal uint Seed { get; }
+
+    /// <summary>Bytes of the whole frames in the file.</summary>
+    internal long LengthBytes { get; private set; }
+
+    /// <summary>
+    /// Creates a log file with its header. Header and name are durable on return when <paramref name="durable"/>. A file that could not be
+    /// completed is deleted again.
+    /// </summary>
+    internal static LogWriter Create(DataFolder folder, LogKind kind, FileNumber number, bool durable)
+    {
+        var name = kind.IsManifest ? StoreFile.NewManifest(number) : StoreFile.NewLog(number);
+        var file = folder.Create(name);
+        try
+        {
+            var header = new ByteBuffer(LogFileModule.headerLength);
+            var salt = (ulong)System.Security.Cryptography.RandomNumberGenerator.GetInt32(int.MaxValue) << 32
+                | (uint)System.Security.Cryptography.RandomNumberGenerator.GetInt32(int.MaxValue);
+            var seed = LogFileModule.appendHeader(header, kind, number, salt);
+            RandomAccess.Write(file, header.Written, 0);
+            if (durable)
+            {
+                Posix.Sync(file);
+                folder.Sync();
+            }
+
+            return new LogWriter(file, number, seed, header.Length);
+        }
+        catch
+        {
+            file.Dispose();
+            folder.Delete(name);
+            throw;
+        }
+    }
+
+    /// <summary>
+    /// Appends one finished frame. When the disk does not take all of it, the file is cut back to whole frames before the exception leaves;
+    /// <paramref name="isIntact"/> is false if even that failed, and then nothing more may be appended.
+    /// </summary>
+    internal void Append(ReadOnlySpan<byte> frame, ref bool isIntact)
+    {
+        try
+        {
+            RandomAccess.Write(_file, frame, LengthBytes);
+        }
+        catch (IOException)
+        {
+            try
+            {
+                RandomAccess.SetLength(_file, LengthBytes);
+            }
+            catch (IOException)
+            {
+                isIntact = false;
+            }
+
+            throw;
+        }
+
+        LengthBytes += frame.Length;
+    }
+
+    /// <summary>Makes all appended frames durable. After an exception the file must not be used again: what the disk holds is unknown.</summary>
+    internal void Sync() => Posix.Sync(_file);
+
+    /// <summary>Closes the file.</summary>
+    public void Dispose() => _file.Dispose();
+}

@@ -1,0 +1,76 @@
+using System.ComponentModel;
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
+
+namespace LsmFs.Host;
+
+/// <summary>Durability as the operating system offers it. The base library cannot sync a folder, and its file sync overlooks some errors.</summary>
+internal static partial class Posix
+{
+    private const int InterruptedError = 4;
+    private const int ReadOnlyDirectory = 0x10000; // O_RDONLY | O_DIRECTORY
+
+    [LibraryImport("libc", EntryPoint = "fdatasync", SetLastError = true)]
+    private static partial int FileDataSync(SafeFileHandle file);
+
+    [LibraryImport("libc", EntryPoint = "fsync", SetLastError = true)]
+    private static partial int FileSync(int descriptor);
+
+    [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int OpenFile(string path, int flags);
+
+    [LibraryImport("libc", EntryPoint = "close")]
+    private static partial int CloseFile(int descriptor);
+
+    /// <summary>Makes the content of a file durable. Throws <see cref="IOException"/>; after that the file's state is unknown.</summary>
+    internal static void Sync(SafeFileHandle file)
+    {
+        if (!OperatingSystem.IsLinux())
+        {
+            RandomAccess.FlushToDisk(file);
+            return;
+        }
+
+        while (FileDataSync(file) != 0)
+        {
+            ThrowUnlessInterrupted("sync a file");
+        }
+    }
+
+    /// <summary>Makes created, renamed and deleted names of a folder durable. Windows does so by itself.</summary>
+    internal static void SyncFolder(string path)
+    {
+        if (OperatingSystem.IsWindows())
+        {
+            return;
+        }
+
+        var descriptor = OpenFile(path, OperatingSystem.IsLinux() ? ReadOnlyDirectory : 0);
+        if (descriptor < 0)
+        {
+            ThrowUnlessInterrupted($"open the folder {path}");
+            return;
+        }
+
+        try
+        {
+            while (FileSync(descriptor) != 0)
+            {
+                ThrowUnlessInterrupted($"sync the folder {path}");
+            }
+        }
+        finally
+        {
+            _ = CloseFile(descriptor);
+        }
+    }
+
+    private static void ThrowUnlessInterrupted(string action)
+    {
+        var error = Marshal.GetLastPInvokeError();
+        if (error != InterruptedError)
+        {
+            throw new IOException($"cannot {action}: {new Win32Exception(error).Message}", error);
+        }
+    }
+}

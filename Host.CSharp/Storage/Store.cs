@@ -1,0 +1,211 @@
+using System.Diagnostics;
+using LsmFs.Engine;
+using Microsoft.Extensions.Logging;
+
+namespace LsmFs.Host;
+
+/// <summary>
+/// A persistent, ordered key-value store in a folder: the engine's decisions carried out on files. Thread-safe. Reads go through a
+/// <see cref="StoreReader"/> for each thread, writes through <see cref="Submit"/>, or both through the plain methods.
+/// </summary>
+public sealed class Store : IDisposable
+{
+    private readonly Lock _manifestLock = new();
+    private readonly ManifestWriter _manifest;
+    private readonly Committer _committer;
+    private readonly BackgroundWork _background;
+    private Snapshot _current;
+    private ulong _nextFile;
+    private int _isDisposed;
+
+    private Store(StoreOptions options, ILogger log, DataFolder folder)
+    {
+        Options = options;
+        EngineOptions = options.EngineOptions ?? OptionsModule.ofBudget(options.MemoryBudgetBytes);
+        Log = log;
+        Folder = folder;
+        Tables = new TableFiles(folder);
+        var chunks = new ChunkPool(EngineOptions.ChunkSizeBytes, EngineOptions.MemtableSizeBytes);
+        var recovered = StoreRecovery.Run(folder, EngineOptions, Tables, chunks, log);
+        _nextFile = recovered.NextFile.Value;
+        var activeLog = NextFileNumber();
+        _current = SnapshotModule.recovered(
+            Memtable.Create(chunks), activeLog, recovered.Frozen, recovered.State.Version, recovered.Tables, recovered.Flush, recovered.LastSequence);
+        var oldestLog = SnapshotModule.oldestLog(_current);
+        _manifest = new ManifestWriter(folder, recovered.StateSince(oldestLog), NextFileNumber);
+        _manifest.Rewrite();
+        StoreRecovery.RemoveLeftovers(folder, recovered, oldestLog, log);
+        var writer = options.Durability == Durability.Memory ? null : LogWriter.Create(folder, LogKind.WriteAheadLog, activeLog, durable: true);
+        _committer = new Committer(this, chunks, writer);
+        _background = new BackgroundWork(this);
+        if (options.Durability == Durability.Memory)
+        {
+            log.NotDurable();
+        }
+    }
+
+    internal StoreOptions Options { get; }
+
+    internal Options EngineOptions { get; }
+
+    internal ILogger Log { get; }
+
+    internal DataFolder Folder { get; }
+
+    internal TableFiles Tables { get; }
+
+    internal Epochs Epochs { get; } = new();
+
+    /// <summary>The newest snapshot. Whoever uses it from a thread of his own pins the epoch first.</summary>
+    internal Snapshot Current => Volatile.Read(ref _current);
+
+    /// <summary>Why writes are refused for now because flushes or compactions fail, or null.</summary>
+    internal string? BackgroundFailure => _background?.Failure;
+
+    /// <summary>Figures for an operator.</summary>
+    public StoreStatistics Statistics => StoreStatistics.Of(Current, _background.Counters, _committer.Poison ?? BackgroundFailure);
+
+    /// <summary>
+    /// Opens the store in a folder, creating it when there is none, and recovers what a crash left. Throws <see cref="StoreException"/> when the
+    /// folder cannot be used or its files are damaged.
+    /// </summary>
+    public static Store Open(StoreOptions options, ILogger log)
+    {
+        var folder = DataFolder.Open(options.DataFolder);
+        try
+        {
+            return new Store(options, log, folder);
+        }
+        catch (Exception cause) when (cause is IOException or UnauthorizedAccessException)
+        {
+            folder.Dispose();
+            throw new StoreException($"cannot open the store in {folder.Path}: {cause.Message}", cause);
+        }
+        catch
+        {
+            folder.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>A reader for one thread.</summary>
+    public StoreReader CreateReader() => new(this);
+
+    /// <summary>
+    /// Queues writes. They are executed in the order of submission, and <see cref="Submission.Completed"/> tells how they ended: before this returns
+    /// under <see cref="Durability.Os"/> and <see cref="Durability.Memory"/> as a rule, and on another thread under <see cref="Durability.Sync"/>.
+    /// </summary>
+    public void Submit(Submission submission) => _committer.Submit(submission);
+
+    /// <summary>The value of a key, or null. Allocates the copy; a hot path uses a <see cref="StoreReader"/>.</summary>
+    public byte[]? Get(ReadOnlySpan<byte> key)
+    {
+        using var reader = CreateReader();
+        reader.Enter();
+        try
+        {
+            return reader.Find(key, NowSeconds(), out var entry) switch
+            {
+                LookupOutcome.Found => entry.Value.ToArray(),
+                LookupOutcome.Unreadable => throw new StoreException("the key's block cannot be read, see the log"),
+                _ => null,
+            };
+        }
+        finally
+        {
+            reader.Exit();
+        }
+    }
+
+    /// <summary>Applies a batch of writes whole or not at all, and returns when it is as durable as the store promises. Throws <see cref="StoreException"/> when refused.</summary>
+    public void Write(WriteBatch batch)
+    {
+        Submit(batch);
+        batch.Wait();
+    }
+
+    /// <summary>Writes the active memtable and all frozen ones to tables, and returns when that is done. Throws <see cref="StoreException"/> when it fails.</summary>
+    public void Flush() => _background.FlushAll(_committer);
+
+    /// <summary>
+    /// Commits what was submitted, syncs and closes the store, and releases its folder. Without a log the memtables are written to tables first.
+    /// </summary>
+    public void Dispose()
+    {
+        if (Interlocked.Exchange(ref _isDisposed, 1) != 0)
+        {
+            return;
+        }
+
+        try
+        {
+            if (Options.Durability == Durability.Memory && _committer.Poison is null)
+            {
+                Flush();
+            }
+        }
+        finally
+        {
+            _committer.Dispose();
+            _background.Dispose();
+            _manifest.Dispose();
+            Tables.Dispose();
+            Folder.Dispose();
+        }
+    }
+
+    internal uint NowSeconds() => (uint)Options.Clock.GetUtcNow().ToUnixTimeSeconds();
+
+    internal FileNumber NextFileNumber() => FileNumber.NewFileNumber(Interlocked.Increment(ref _nextFile) - 1);
+
+    /// <summary>Makes a group of writes visible.</summary>
+    internal void PublishCommit(Memtable active, FlushState flush, SequenceNumber lastSequence)
+    {
+        Snapshot before;
+        do
+        {
+            before = Current;
+        }
+        while (!TryPublish(before, SnapshotModule.committed(active, flush, lastSequence, before)));
+    }
+
+    /// <summary>Freezes the active memtable.</summary>
+    internal void PublishFrozen(Memtable active, FileNumber activeLog)
+    {
+        Snapshot before;
+        do
+        {
+            before = Current;
+        }
+        while (!TryPublish(before, SnapshotModule.frozen(active, activeLog, before)));
+
+        _background.WakeFlusher();
+    }
+
+    /// <summary>
+    /// Makes background work durable, then visible: the edit is decided from the snapshot, recorded in the manifest, and only then published.
+    /// </summary>
+    internal void Install(Func<Snapshot, VersionEdit> decide, Func<VersionEdit, Snapshot, Snapshot> transition)
+    {
+        lock (_manifestLock)
+        {
+            var edit = decide(Current);
+            _manifest.Append(edit);
+            Snapshot before;
+            do
+            {
+                before = Current;
+            }
+            while (!TryPublish(before, transition(edit, before)));
+        }
+    }
+
+    /// <summary>Lets waiting writes look again whether they may go on.</summary>
+    internal void WakeCommitter() => _committer?.Wake();
+
+    /// <summary>Gives the memory of a flushed memtable back once nobody can read it.</summary>
+    internal void RetireMemtable(Memtable memtable) => Epochs.Retire(() => _committer.Recycle(memtable));
+
+    private bool TryPublish(Snapshot before, Snapshot after) =>
+        ReferenceEquals(Interlocked.CompareExchange(ref _current, after, before), before);
+}

@@ -1,0 +1,46 @@
+using Microsoft.Extensions.Logging;
+
+namespace LsmFs.Host;
+
+/// <summary>What a store tells its operator, one line each.</summary>
+internal static partial class StoreLog
+{
+    [LoggerMessage(1, LogLevel.Information, "opened {Folder}: {TableCount} tables, {TableBytes} bytes, {EntryCount} entries replayed from {LogCount} logs in {ElapsedMilliseconds} ms")]
+    internal static partial void Opened(this ILogger log, string folder, int tableCount, long tableBytes, long entryCount, int logCount, long elapsedMilliseconds);
+
+    [LoggerMessage(2, LogLevel.Warning, "{File}: cut {TornBytes} bytes of an unfinished record at its end, left by a crash; nothing in them had been acknowledged")]
+    internal static partial void TornTailCut(this ILogger log, string file, long tornBytes);
+
+    [LoggerMessage(3, LogLevel.Information, "removed {File}, a leftover of a crash")]
+    internal static partial void LeftoverRemoved(this ILogger log, string file);
+
+    [LoggerMessage(4, LogLevel.Debug, "flushed a memtable of {MemtableBytes} bytes to {TableCount} tables of {TableBytes} bytes in {ElapsedMilliseconds} ms")]
+    internal static partial void Flushed(this ILogger log, long memtableBytes, int tableCount, long tableBytes, long elapsedMilliseconds);
+
+    [LoggerMessage(5, LogLevel.Debug, "compacted level {Level}: {InputCount} tables of {InputBytes} bytes into {OutputCount} of {OutputBytes} in {ElapsedMilliseconds} ms")]
+    internal static partial void Compacted(this ILogger log, int level, int inputCount, long inputBytes, int outputCount, long outputBytes, long elapsedMilliseconds);
+
+    [LoggerMessage(6, LogLevel.Error, "{File}: offset {OffsetBytes}: cannot be read: {Reason}; lookups that need it are answered with an error")]
+    internal static partial void TableUnreadable(this ILogger log, string file, long offsetBytes, string reason);
+
+    [LoggerMessage(7, LogLevel.Error, "a write was refused: {Reason}")]
+    internal static partial void WriteRefused(this ILogger log, string reason);
+
+    [LoggerMessage(8, LogLevel.Critical, "writes stopped, reads go on: the log could not be written durably: {Reason}; restart to recover")]
+    internal static partial void Poisoned(this ILogger log, string reason);
+
+    [LoggerMessage(9, LogLevel.Error, "a group of writes was refused by an internal error")]
+    internal static partial void CommitFailed(this ILogger log, Exception cause);
+
+    [LoggerMessage(10, LogLevel.Error, "{Work} failed: {Reason}; it is tried again in a second, and writes are refused until it succeeds")]
+    internal static partial void BackgroundFailed(this ILogger log, string work, string reason);
+
+    [LoggerMessage(11, LogLevel.Information, "background work succeeds again, writes are accepted")]
+    internal static partial void BackgroundRecovered(this ILogger log);
+
+    [LoggerMessage(12, LogLevel.Warning, "durability is 'memory': there is no write-ahead log, and a crash loses every write since the last flush")]
+    internal static partial void NotDurable(this ILogger log);
+
+    [LoggerMessage(13, LogLevel.Warning, "cannot delete {File}: {Reason}; the next start removes it")]
+    internal static partial void DeleteFailed(this ILogger log, string file, string reason);
+}

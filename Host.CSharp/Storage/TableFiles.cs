@@ -1,0 +1,91 @@
+using System.Collections.Concurrent;
+using LsmFs.Engine;
+using Microsoft.Win32.SafeHandles;
+
+namespace LsmFs.Host;
+
+/// <summary>The open table files of a store, by number. Thread-safe.</summary>
+internal sealed class TableFiles(DataFolder folder) : IDisposable
+{
+    private readonly ConcurrentDictionary<ulong, SafeFileHandle> _handles = new();
+
+    /// <summary>Opens a table: its footer and its metadata are read and verified.</summary>
+    internal Table Open(FileNumber number)
+    {
+        var file = StoreFile.NewTable(number);
+        var name = FileNameModule.ofFile(file);
+        var handle = folder.OpenRead(file);
+        try
+        {
+            var sizeBytes = RandomAccess.GetLength(handle);
+            var footer = new byte[Math.Min(TableFormat.footerLengthBytes, sizeBytes)];
+            ReadExactly(handle, footer, sizeBytes - footer.Length);
+            var decoded = TableFormat.decodeFooter(name, sizeBytes, footer);
+            if (decoded.IsError)
+            {
+                throw StoreException.Damaged(folder.Path, decoded.ErrorValue);
+            }
+
+            var metadata = new byte[decoded.ResultValue.MetadataLengthBytes];
+            ReadExactly(handle, metadata, decoded.ResultValue.MetadataOffsetBytes);
+            var table = TableReader.openTable(number, name, sizeBytes, decoded.ResultValue, metadata);
+            if (table.IsError)
+            {
+                throw StoreException.Damaged(folder.Path, table.ErrorValue);
+            }
+
+            _handles[number.Value] = handle;
+            return table.ResultValue;
+        }
+        catch
+        {
+            handle.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>
+    /// Fills <paramref name="buffer"/> from a table. Throws <see cref="IOException"/> when the disk fails, and also when the file ends early.
+    /// </summary>
+    internal void Read(Table table, long offsetBytes, Span<byte> buffer) =>
+        ReadExactly(_handles[table.Number.Value], buffer, offsetBytes);
+
+    /// <summary>Closes a table that no snapshot holds any more, and deletes its file.</summary>
+    internal void Delete(FileNumber number)
+    {
+        Close(number);
+        folder.Delete(StoreFile.NewTable(number));
+    }
+
+    /// <summary>Closes all files.</summary>
+    public void Dispose()
+    {
+        foreach (var number in _handles.Keys)
+        {
+            Close(FileNumber.NewFileNumber(number));
+        }
+    }
+
+    private void Close(FileNumber number)
+    {
+        if (_handles.TryRemove(number.Value, out var handle))
+        {
+            handle.Dispose();
+        }
+    }
+
+    private static void ReadExactly(SafeFileHandle handle, Span<byte> buffer, long offsetBytes)
+    {
+        while (!buffer.IsEmpty)
+        {
+            var count = RandomAccess.Read(handle, buffer, offsetBytes);
+            if (count == 0)
+            {
+                throw new EndOfStreamException($"the file ends before offset {offsetBytes}");
+            }
+
+            buffer = buffer[count..];
+            offsetBytes += count;
+        }
+    }
+}

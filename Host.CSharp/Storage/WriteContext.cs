@@ -1,0 +1,118 @@
+using LsmFs.Engine;
+
+namespace LsmFs.Host;
+
+/// <summary>
+/// What a <see cref="Submission"/> reads and writes through while it is executed. Its writes form the open batch: they are seen by the submissions
+/// that follow in the group, and by nobody else until the group is durable.
+/// </summary>
+public sealed class WriteContext
+{
+    private readonly StoreReader _reader;
+    private readonly ByteBuffer _frame = new(64 * 1024);
+    private readonly bool _logged;
+    private MemtableEditor? _editor;
+    private ulong _lastSequence;
+    private int _frameStart;
+
+    internal WriteContext(StoreReader reader, bool logged)
+    {
+        _reader = reader;
+        _logged = logged;
+    }
+
+    /// <summary>The Unix time, in seconds, at which the group is executed.</summary>
+    public uint NowSeconds { get; private set; }
+
+    /// <summary>The flush state after the batch.</summary>
+    internal FlushState Flush { get; private set; }
+
+    /// <summary>The sequence number of the last write of the batch.</summary>
+    internal SequenceNumber LastSequence => SequenceNumber.NewSequenceNumber(_lastSequence);
+
+    /// <summary>Whether the batch has any writes.</summary>
+    internal bool HasWrites { get; private set; }
+
+    /// <summary>Bytes that the batch will take in the log.</summary>
+    internal int FrameLength => _frame.Length;
+
+    /// <summary>Finds the live value of a key, as left by the earlier writes of the group. The entry is valid until the next call.</summary>
+    public LookupOutcome Find(ReadOnlySpan<byte> key, out Entry entry) =>
+        _reader.FindInBatch(_editor!, Flush, key, NowSeconds, out entry);
+
+    /// <summary>
+    /// Gives a key the value <paramref name="head"/> followed by <paramref name="tail"/>. Expiry is a Unix time in seconds, 0 for never.
+    /// A cas unique of 0 stands for the new sequence number. Returns the cas unique the entry has.
+    /// </summary>
+    public ulong Put(ReadOnlySpan<byte> key, ReadOnlySpan<byte> head, ReadOnlySpan<byte> tail, uint flags, uint expirySeconds, ulong cas)
+    {
+        Write(new EntryHeader(EntryKind.Value, NextSequence(), flags, expirySeconds, cas), key, head, tail);
+        return cas == 0 ? _lastSequence : cas;
+    }
+
+    /// <summary>Removes the value of a key.</summary>
+    public void Delete(ReadOnlySpan<byte> key) =>
+        Write(new EntryHeader(EntryKind.Tombstone, NextSequence(), 0, 0, 0), key, default, default);
+
+    /// <summary>Removes every value there is: now when the Unix time is 0, else everything there will be when that time comes.</summary>
+    public void FlushAll(uint atSeconds)
+    {
+        var sequence = NextSequence();
+        StartWrite();
+        _ = EntryFormat.append(_frame, new EntryHeader(EntryKind.FlushAll, sequence, 0, atSeconds, 0), default, default);
+        Flush = FlushStateModule.apply(sequence, atSeconds, Flush);
+    }
+
+    /// <summary>Opens a batch on top of a snapshot.</summary>
+    internal void Begin(Snapshot snapshot, uint nowSeconds)
+    {
+        NowSeconds = nowSeconds;
+        Flush = snapshot.Flush;
+        _editor = snapshot.Active.Edit();
+        _lastSequence = snapshot.LastSequence.Value;
+        HasWrites = false;
+        _frame.ClearAndTrim(4 * 1024 * 1024);
+        _frameStart = LogFileModule.startFrame(_frame);
+        if (Flush.IsDue(nowSeconds))
+        {
+            FlushAll(0);
+        }
+    }
+
+    /// <summary>The batch as a frame of the log.</summary>
+    internal ReadOnlySpan<byte> FinishFrame(uint seed)
+    {
+        LogFileModule.finishFrame(_frame, seed, _frameStart);
+        return _frame.Written;
+    }
+
+    /// <summary>The memtable that has the batch in it.</summary>
+    internal Memtable CommitMemtable() => _editor!.Commit();
+
+    /// <summary>Bytes of the memtable with the batch in it.</summary>
+    internal long MemtableSizeBytes => _editor!.SizeBytes;
+
+    private SequenceNumber NextSequence() => SequenceNumber.NewSequenceNumber(++_lastSequence);
+
+    private void StartWrite()
+    {
+        HasWrites = true;
+        if (!_logged)
+        {
+            // Without a log the frame only lends its memory to one entry at a time.
+            _frame.Truncate(LogFileModule.frameHeaderLength);
+        }
+    }
+
+    private void Write(in EntryHeader header, ReadOnlySpan<byte> key, ReadOnlySpan<byte> head, ReadOnlySpan<byte> tail)
+    {
+        if (key.IsEmpty)
+        {
+            throw new ArgumentException("A key has at least one byte.", nameof(key));
+        }
+
+        StartWrite();
+        var length = EntryFormat.appendParts(_frame, header, key, head, tail);
+        _editor!.Put(_frame.Written[^length..]);
+    }
+}
