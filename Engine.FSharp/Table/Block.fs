@@ -1,0 +1,221 @@
+namespace LsmFs.Engine
+
+// Everything in a table but its footer is stored as a block, and every block ends in a trailer:
+//
+//   +---------+-------------+-------------+
+//   | content | stored type | CRC-32C     |     the checksum covers content and stored type
+//   |         | u8, 0 = raw | u32         |
+//   +---------+-------------+-------------+
+//
+// The content of a data block is one or more entries (Model/Entry.fs) in ascending order of their keys, and where each begins:
+//
+//   +---------+-----+---------+--------------------------+-------+
+//   | entry 0 | ... | entry n | offset of entry 0 .. n   | n + 1 |     offsets count from the start of the block,
+//   |         |     |         | u16 each                 | u16   |     and the entries leave no gap
+//   +---------+-----+---------+--------------------------+-------+
+
+open System
+
+/// Where a stored block lies in its file, trailer included.
+[<Struct>]
+type BlockHandle = {
+    /// From the start of the file.
+    OffsetBytes: int64
+    /// Trailer included.
+    LengthBytes: int
+}
+
+/// The last bytes of every stored block.
+[<RequireQualifiedAccess>]
+module BlockTrailer =
+
+    /// Bytes of a trailer.
+    [<Literal>]
+    let lengthBytes = 5
+
+    /// The content is stored as it is.
+    [<Literal>]
+    let rawType = 0uy
+
+    /// Appends the trailer of the raw content that begins at `start`.
+    let append (buffer: ByteBuffer) (start: int) : unit =
+        buffer.AppendU8 rawType
+        buffer.AppendU32(Checksum.compute (buffer.Written.Slice start))
+
+    /// Checks the trailer of `block`, a `what` that lies at `offsetBytes` in the file. O(length).
+    let check
+        (file: string)
+        (offsetBytes: int64)
+        (what: string)
+        (block: ReadOnlySpan<byte>)
+        : Result<unit, Corruption> =
+        if block.Length < lengthBytes then
+            Corruption.at file offsetBytes $"the %s{what} has %d{block.Length} bytes, fewer than a block's trailer"
+        else
+            let stored = Coding.readU32 block (block.Length - 4)
+            let computed = Checksum.compute (block.Slice(0, block.Length - 4))
+            let storedType = block[block.Length - lengthBytes]
+
+            if stored <> computed then
+                Corruption.at
+                    file
+                    offsetBytes
+                    $"the %s{what} (%d{block.Length} bytes) has the checksum %08x{stored}, but its bytes give %08x{computed}"
+            elif storedType <> rawType then
+                Corruption.at
+                    file
+                    offsetBytes
+                    $"the %s{what} has the stored type %d{storedType}, and this program knows only 0 (raw)"
+            else
+                Ok()
+
+/// Data blocks: checked once after every read, then searched where they lie.
+[<RequireQualifiedAccess>]
+module Block =
+
+    /// The largest size that can be asked for: offsets have 16 bits. A block with a single entry may be longer.
+    [<Literal>]
+    let sizeBytesMax = 65536
+
+    /// Bytes after the entry offsets: their count, and the trailer.
+    [<Literal>]
+    let internal tailLengthBytes = 7
+
+    let inline internal entryCount (buffer: byte[]) (offset: int) (length: int) : int =
+        int (Unchecked.readU16 buffer (offset + length - tailLengthBytes))
+
+    let inline internal entryAt (buffer: byte[]) (offset: int) (offsets: int) (index: int) : Entry = {
+        Buffer = buffer
+        Offset = offset + int (Unchecked.readU16 buffer (offsets + 2 * index))
+    }
+
+    /// What is wrong with the content of a block whose trailer is right; nothing when all is well.
+    let private findFault (buffer: byte[]) (offset: int) (length: int) : string voption =
+        let count =
+            if length < tailLengthBytes then
+                0
+            else
+                entryCount buffer offset length
+
+        let entriesLength = length - tailLengthBytes - 2 * count
+
+        if count = 0 || entriesLength < EntryFormat.headerLengthMin then
+            ValueSome $"%d{count} entries cannot be in a block of %d{length} bytes"
+        else
+            let entries = ReadOnlySpan<byte>(buffer, offset, entriesLength)
+            let offsets = offset + entriesLength
+            let mutable fault: string voption = ValueNone
+            let mutable previous = entryAt buffer offset offsets 0
+            let mutable expected = 0
+            let mutable index = 0
+
+            while fault.IsNone && index < count do
+                let entry = entryAt buffer offset offsets index
+                let entryLength = EntryFormat.measure entries (entry.Offset - offset)
+
+                if entry.Offset - offset <> expected then
+                    fault <-
+                        ValueSome
+                            $"entry %d{index} begins at %d{entry.Offset - offset} and not at %d{expected}, where the one before it ends"
+                elif entryLength < 0 || entry.Kind = EntryKind.FlushAll then
+                    fault <- ValueSome $"entry %d{index} at %d{expected} is malformed"
+                elif index > 0 && entry.Key.SequenceCompareTo previous.Key <= 0 then
+                    fault <- ValueSome $"the key of entry %d{index} is not larger than the one before it"
+                else
+                    expected <- expected + entryLength
+                    previous <- entry
+                    index <- index + 1
+
+            if fault.IsNone && expected <> entriesLength then
+                fault <- ValueSome $"the entries end at %d{expected} and their offsets begin at %d{entriesLength}"
+
+            fault
+
+    /// Checks a data block that was read to `offset` in `buffer`: trailer, structure, and that the keys ascend. Nothing else here may be used
+    /// on a block before. O(length), no allocation unless it fails.
+    let verify (file: string) (handle: BlockHandle) (buffer: byte[]) (offset: int) : Result<unit, Corruption> =
+        let block = ReadOnlySpan<byte>(buffer, offset, handle.LengthBytes)
+
+        match BlockTrailer.check file handle.OffsetBytes "data block" block with
+        | Error corruption -> Error corruption
+        | Ok() ->
+            match findFault buffer offset handle.LengthBytes with
+            | ValueNone -> Ok()
+            | ValueSome fault ->
+                Corruption.at file handle.OffsetBytes $"in a data block whose checksum is right, %s{fault}"
+
+    /// The number of the first entry whose key is not smaller than `key`; the number of entries when all are smaller. O(log entries).
+    let internal lowerBound (buffer: byte[]) (offset: int) (length: int) (key: ReadOnlySpan<byte>) : int =
+        let count = entryCount buffer offset length
+        let offsets = offset + length - tailLengthBytes - 2 * count
+        let mutable low = 0
+        let mutable high = count
+
+        while low < high do
+            let middle = (low + high) >>> 1
+
+            let entry = entryAt buffer offset offsets middle
+
+            if entry.Key.SequenceCompareTo key < 0 then
+                low <- middle + 1
+            else
+                high <- middle
+
+        low
+
+    /// The entry of `key` in a verified block of `length` bytes (trailer included) at `offset` in `buffer`. O(log entries), no allocation.
+    let tryFind (buffer: byte[]) (offset: int) (length: int) (key: ReadOnlySpan<byte>) : Entry voption =
+        let index = lowerBound buffer offset length key
+        let count = entryCount buffer offset length
+
+        if index = count then
+            ValueNone
+        else
+            let entry = entryAt buffer offset (offset + length - tailLengthBytes - 2 * count) index
+
+            if entry.Key.SequenceEqual key then
+                ValueSome entry
+            else
+                ValueNone
+
+    /// The first entry of a verified block.
+    let first (buffer: byte[]) (offset: int) : Entry = { Buffer = buffer; Offset = offset }
+
+    /// The last entry of a verified block.
+    let last (buffer: byte[]) (offset: int) (length: int) : Entry =
+        entryAt buffer offset (offset + length - tailLengthBytes - 2) 0
+
+/// Walks through verified blocks, one after the other. A mutable object for one owner; opening it on a block allocates nothing.
+[<Sealed>]
+type BlockCursor() =
+    let mutable buffer = Array.Empty<byte>()
+    let mutable offset = 0
+    let mutable length = 0
+    let mutable offsets = 0
+    let mutable count = 0
+    let mutable position = -1
+
+    /// Before the first entry of the verified block at `offset` in `buffer`.
+    member _.Open(blockBuffer: byte[], blockOffset: int, blockLength: int) : unit =
+        buffer <- blockBuffer
+        offset <- blockOffset
+        length <- blockLength
+        count <- Block.entryCount buffer offset length
+        offsets <- offset + length - Block.tailLengthBytes - 2 * count
+        position <- -1
+
+    /// Before the first entry whose key is not smaller than `key`.
+    member _.Seek(key: ReadOnlySpan<byte>) : unit =
+        if count > 0 then
+            position <- Block.lowerBound buffer offset length key - 1
+
+    /// To the next entry; false after the last one, and before a block was opened.
+    member _.MoveNext() : bool =
+        if position + 1 < count then
+            position <- position + 1
+            true
+        else
+            false
+
+    /// The entry the cursor stands on.
+    member _.Current: Entry = Block.entryAt buffer offset offsets position

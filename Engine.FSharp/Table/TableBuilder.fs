@@ -1,0 +1,180 @@
+namespace LsmFs.Engine
+
+// Mutable, one owner. Invariants between calls:
+//   1. `output` holds whole stored blocks (and metadata, after Finish): what was sealed and not yet taken by the caller.
+//   2. `block` holds the entries of the block in progress, `offsets` where they begin; both are empty only before the first Add.
+//   3. The index has every sealed block: a block is sealed when the key that follows it is known.
+//   4. A block larger than `BlockSizeBytes` has a single entry.
+
+open System
+
+/// Builds one table after the other, each in one pass from front to back.
+[<Sealed>]
+type TableBuilder(options: Options) =
+    do
+        if options.BlockSizeBytes < 1 || options.BlockSizeBytes > Block.sizeBytesMax then
+            invalidOp $"a block size of %d{options.BlockSizeBytes} bytes"
+
+    let output = ByteBuffer(256 * 1024)
+    let block = ByteBuffer(options.BlockSizeBytes + 1024)
+    let offsets = ByteBuffer 1024
+    let index = TableIndexBuilder()
+    let smallestKey = ByteBuffer 256
+    let largestKey = ByteBuffer 256
+    let mutable hashes: uint64[] = Array.zeroCreate 1024
+    let mutable entryCount = 0
+    let mutable tombstoneCount = 0L
+    let mutable keyBytes = 0L
+    let mutable valueBytes = 0L
+    let mutable smallestSequence = UInt64.MaxValue
+    let mutable largestSequence = 0UL
+    let mutable earliestExpiry = UInt32.MaxValue
+    let mutable latestExpiry = 0u
+    let mutable hasUnexpiring = false
+    let mutable sealedBytes = 0L
+    let mutable isFinished = false
+
+    /// Moves the block in progress to the output.
+    let sealBlock () =
+        let start = output.Length
+        output.Append block.Written
+        output.Append offsets.Written
+        output.AppendU16(uint16 (offsets.Length / 2))
+        BlockTrailer.append output start
+        sealedBytes <- sealedBytes + int64 (output.Length - start)
+        block.Clear()
+        offsets.Clear()
+
+    let addHash (hash: uint64) =
+        if entryCount = hashes.Length then
+            Array.Resize(&hashes, entryCount * 2)
+
+        hashes[entryCount] <- hash
+
+    let countExpiry (entry: Entry) =
+        let expiry =
+            if entry.Kind = EntryKind.Tombstone then
+                0u
+            else
+                entry.ExpirySeconds
+
+        if expiry = 0u then
+            hasUnexpiring <- true
+        else
+            earliestExpiry <- min earliestExpiry expiry
+            latestExpiry <- max latestExpiry expiry
+
+    let properties () : TableProperties = {
+        EntryCount = int64 entryCount
+        TombstoneCount = tombstoneCount
+        KeyBytes = keyBytes
+        ValueBytes = valueBytes
+        SmallestKey = smallestKey.ToArray()
+        LargestKey = largestKey.ToArray()
+        SmallestSequence = SequenceNumber smallestSequence
+        LargestSequence = SequenceNumber largestSequence
+        EarliestExpirySeconds = (if latestExpiry = 0u then 0u else earliestExpiry)
+        LatestExpirySeconds = (if hasUnexpiring then 0u else latestExpiry)
+    }
+
+    /// Finished bytes, in the order of the file. The caller writes them out and clears them whenever it likes.
+    member _.Output: ByteBuffer = output
+
+    /// Bytes of the file so far: data blocks, the one in progress included, and after `Finish` the whole file.
+    member _.SizeBytes: int64 = sealedBytes + int64 (block.Length + offsets.Length)
+
+    /// Entries so far.
+    member _.EntryCount: int64 = int64 entryCount
+
+    /// Adds an encoded entry. Its key must be larger than all before (`InvalidOperationException`; the builder is of no use after that).
+    member _.Add(entry: ReadOnlySpan<byte>) : unit =
+        if isFinished then
+            invalidOp "the table is finished"
+
+        if EntryFormat.measure entry 0 <> entry.Length || entry[6] = byte EntryKind.FlushAll then
+            invalidOp "this is no entry for a table"
+
+        let isBlockFull =
+            block.Length > 0
+            && block.Length + offsets.Length + entry.Length + 2 + Block.tailLengthBytes > options.BlockSizeBytes
+
+        if isBlockFull then
+            sealBlock ()
+
+        offsets.AppendU16(uint16 block.Length)
+        let start = block.Length
+        block.Append entry
+        let added: Entry = { Buffer = block.Bytes; Offset = start }
+        let key = added.Key
+
+        if entryCount = 0 then
+            smallestKey.Append key
+        elif key.SequenceCompareTo largestKey.Written <= 0 then
+            invalidOp "the keys of a table must ascend"
+
+        if isBlockFull then
+            index.Add(largestKey.Written, key, sealedBytes)
+
+        largestKey.Clear()
+        largestKey.Append key
+        addHash (KeyHash.compute key)
+        entryCount <- entryCount + 1
+        keyBytes <- keyBytes + int64 key.Length
+        valueBytes <- valueBytes + int64 added.ValueLength
+        let (SequenceNumber sequence) = added.Sequence
+        smallestSequence <- min smallestSequence sequence
+        largestSequence <- max largestSequence sequence
+        countExpiry added
+
+        if added.Kind = EntryKind.Tombstone then
+            tombstoneCount <- tombstoneCount + 1L
+
+    /// Appends what follows the data blocks to `Output`. A table must have an entry.
+    member _.Finish() : TableProperties =
+        if entryCount = 0 || isFinished then
+            invalidOp "only a table with entries can be finished, and only once"
+
+        sealBlock ()
+        index.AddLast(largestKey.Written, sealedBytes)
+        let properties = properties ()
+        let filterStart = output.Length
+        BloomFilter.append output options.BloomBitsPerKey (ReadOnlySpan<uint64>(hashes, 0, entryCount))
+        BlockTrailer.append output filterStart
+        let propertiesStart = output.Length
+        TableFormat.appendProperties output properties
+        BlockTrailer.append output propertiesStart
+        let indexStart = output.Length
+        index.AppendTo output
+        BlockTrailer.append output indexStart
+
+        let footer = {
+            FilterOffsetBytes = sealedBytes
+            FilterLengthBytes = propertiesStart - filterStart
+            PropertiesLengthBytes = indexStart - propertiesStart
+            IndexLengthBytes = output.Length - indexStart
+        }
+
+        TableFormat.appendFooter output footer
+        sealedBytes <- sealedBytes + int64 (output.Length - filterStart)
+        isFinished <- true
+        properties
+
+    /// Ready for the next table, with the memory of this one; `Output` is emptied.
+    member _.Reset() : unit =
+        output.ClearAndTrim(1024 * 1024)
+        block.ClearAndTrim(Block.sizeBytesMax)
+        offsets.Clear()
+        index.Clear()
+        smallestKey.Clear()
+        largestKey.Clear()
+        entryCount <- 0
+        tombstoneCount <- 0L
+        keyBytes <- 0L
+        valueBytes <- 0L
+        smallestSequence <- UInt64.MaxValue
+        largestSequence <- 0UL
+        earliestExpiry <- UInt32.MaxValue
+        latestExpiry <- 0u
+        hasUnexpiring <- false
+        sealedBytes <- 0L
+        isFinished <- false

@@ -1,0 +1,106 @@
+module LsmFs.Engine.Tests.TableIndexTests
+
+open System
+open Expecto
+open LsmFs.Engine
+open LsmFs.Engine.Tests.Generators
+open LsmFs.Engine.Tests.TableFixtures
+
+let private compare (left: byte[]) (right: byte[]) : int =
+    ReadOnlySpan<byte>(left).SequenceCompareTo(ReadOnlySpan<byte> right)
+
+/// The smallest key of at most `length` bytes that is not smaller than `key`.
+let private smallestAtLeast (length: int) (key: byte[]) : byte[] option =
+    if key.Length <= length then
+        Some key
+    else
+        match Array.tryFindIndexBack ((<>) 255uy) key[.. length - 1] with
+        | None -> None
+        | Some last -> Some(Array.append key[.. last - 1] [| key[last] + 1uy |])
+
+let private separate (last: byte[]) (next: byte[]) : byte[] =
+    let buffer = ByteBuffer 16
+    buffer.AppendU8 7uy
+    Separator.append buffer (span last) (span next)
+    buffer.ToArray()[1..]
+
+let private separatesShortest (last: byte[]) (next: byte[]) =
+    let separator = separate last next
+    Expect.isGreaterThanOrEqual (compare separator last) 0 "not smaller than the last key"
+    Expect.isLessThan (compare separator next) 0 "smaller than the next"
+
+    for length in 0 .. separator.Length - 1 do
+        match smallestAtLeast length last with
+        | Some shorter -> Expect.isGreaterThanOrEqual (compare shorter next) 0 $"none of %d{length} bytes would do"
+        | None -> ()
+
+/// Changes the table's file by `change`, which gets the start and the content of the index, and makes the index' checksum right again.
+let private forgeIndex (file: byte[]) (change: byte[] -> byte[]) : byte[] =
+    let footer =
+        match TableFormat.decodeFooter fileName file.LongLength (ReadOnlySpan<byte>(file, file.Length - 36, 36)) with
+        | Ok footer -> footer
+        | Error corruption -> failtest $"%O{corruption}"
+
+    let start = int footer.IndexOffsetBytes
+    let index = store (change (Array.sub file start (footer.IndexLengthBytes - 5)))
+    let forged = ByteBuffer 64
+    forged.Append(ReadOnlySpan<byte>(file, 0, start))
+    forged.Append(span index)
+    TableFormat.appendFooter forged { footer with IndexLengthBytes = index.Length }
+    forged.ToArray()
+
+[<Tests>]
+let tests =
+    testList "TableIndex" [
+        propertyOf 2000 "a separator is the shortest there is" (fun (Key left) (Key right) ->
+            if compare left right < 0 then
+                separatesShortest left right
+            elif compare left right > 0 then
+                separatesShortest right left)
+
+        test "separators at the ends of the byte range" {
+            for last, next in
+                [
+                    [||], [| 0uy |]
+                    [| 1uy; 255uy; 255uy |], [| 2uy |]
+                    [| 1uy; 255uy; 3uy; 9uy |], [| 2uy |]
+                    [| 1uy; 5uy; 3uy |], [| 3uy |]
+                    [| 255uy |], [| 255uy; 0uy |]
+                    [| 1uy; 2uy |], [| 1uy; 2uy; 0uy; 0uy |]
+                ] do
+                separatesShortest last next
+        }
+
+        property "a key's head orders as the key does" (fun (Key left) (Key right) (skip: byte) ->
+            let prefix = Array.zeroCreate (int skip % 20)
+            let head (key: byte[]) = KeyHead.compute (span (Array.append prefix key)) prefix.Length
+
+            let order =
+                compare
+                    (head left |> BitConverter.GetBytes |> Array.rev)
+                    (head right |> BitConverter.GetBytes |> Array.rev)
+
+            order = 0 || Math.Sign order = Math.Sign(compare left right))
+
+        property
+            "an index that was changed under a right checksum is refused or used, never thrown at"
+            (fun (first: Write) (rest: Write list) (at: int) (value: byte) (cut: byte) (keys: Key list) ->
+                let model = modelFrom 1UL (first :: rest)
+                let file = build tinyOptions model
+
+                let forged =
+                    forgeIndex file (fun content ->
+                        content[int (uint32 at % uint32 content.Length)] <- value
+                        Array.truncate (content.Length - int cut % 3) content)
+
+                match openBytes forged with
+                | Error corruption -> Expect.equal corruption.File fileName "the file is named"
+                | Ok table ->
+                    for Key key in keys do
+                        let block = table.FirstBlockAtOrAfter(span key)
+                        Expect.isTrue (block >= 0 && block <= table.BlockCount) "a block"
+                    // Whether the blocks lie where this index says is seen when they are read.
+                    match readAll forged table with
+                    | Ok entries -> Expect.equal entries (List.ofSeq model.Values) "the entries"
+                    | Error corruption -> Expect.equal corruption.File fileName "the file is named")
+    ]

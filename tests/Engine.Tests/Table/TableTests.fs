@@ -1,0 +1,232 @@
+module LsmFs.Engine.Tests.TableTests
+
+open System
+open Expecto
+open LsmFs.Engine
+open LsmFs.Engine.Tests.Generators
+open LsmFs.Engine.Tests.TableFixtures
+
+let private plain (key: string) (value: string) : Write = {
+    WriteKey = keyBytes key
+    WriteValue = ValueSome(keyBytes value)
+    WriteFlags = 0u
+    WriteExpirySeconds = 0u
+    WriteCas = 0UL
+}
+
+/// Seven entries in three blocks, with every kind of field.
+let private smallModel: Model =
+    modelFrom 1UL [
+        plain "apple" "red"
+        { plain "apricot" "orange" with WriteFlags = 7u }
+        { plain "banana" "yellow" with WriteExpirySeconds = 1_900_000_000u }
+        { plain "cherry" (String('r', 90)) with WriteCas = 99UL }
+        { plain "date" "" with WriteValue = ValueNone }
+        { plain "elder\000\255" "" with WriteFlags = 1u; WriteExpirySeconds = 5u }
+        plain "fig" "purple"
+    ]
+
+let private smallOptions = { tinyOptions with BlockSizeBytes = 128 }
+
+let private expectedProperties (model: Model) : TableProperties =
+    let entries = model.Values |> Seq.map entryOf |> List.ofSeq
+
+    let lifetimes =
+        entries
+        |> List.map (fun entry ->
+            if entry.Kind = EntryKind.Value then
+                entry.ExpirySeconds
+            else
+                0u)
+
+    let sequences = entries |> List.map _.Sequence
+
+    {
+        EntryCount = int64 model.Count
+        TombstoneCount = entries |> Seq.filter (fun entry -> entry.Kind = EntryKind.Tombstone) |> Seq.length |> int64
+        KeyBytes = entries |> Seq.sumBy (fun entry -> int64 entry.KeyLength)
+        ValueBytes = entries |> Seq.sumBy (fun entry -> int64 entry.ValueLength)
+        SmallestKey = keyBytes (Seq.head model.Keys)
+        LargestKey = keyBytes (Seq.last model.Keys)
+        SmallestSequence = List.min sequences
+        LargestSequence = List.max sequences
+        EarliestExpirySeconds =
+            lifetimes |> List.filter ((<>) 0u) |> List.sort |> List.tryHead |> Option.defaultValue 0u
+        LatestExpirySeconds =
+            if List.contains 0u lifetimes then
+                0u
+            else
+                List.max lifetimes
+    }
+
+/// Reads a whole table as scrubbing does: opens it and verifies every block.
+let private readWhole (file: byte[]) : Result<byte[] list, Corruption> = openBytes file |> Result.bind (readAll file)
+
+let private detected (what: string) (file: byte[]) =
+    match readWhole file with
+    | Ok _ -> failtest $"%s{what} was not detected"
+    | Error corruption ->
+        Expect.equal corruption.File fileName "the file is named"
+        Expect.isNotEmpty corruption.Reason "there is a reason"
+
+[<Tests>]
+let tests =
+    testList "Table" [
+        property "is read back whole, with its properties" (fun (first: Write) (rest: Write list) (takeEvery: byte) ->
+            let model = modelFrom 9UL (first :: rest)
+            let file, properties = buildTaking (1 + int takeEvery) tinyOptions model
+            let table = openOrFail file
+            Expect.equal properties (expectedProperties model) "as counted"
+            Expect.equal table.Properties properties "as stored"
+            Expect.equal table.Meta.SizeBytes file.LongLength "size"
+            Expect.equal (readAll file table) (Ok(List.ofSeq model.Values)) "entries")
+
+        property "finds exactly its keys" (fun (first: Write) (rest: Write list) (others: Key list) (bits: byte) ->
+            let model = modelFrom 1UL (first :: rest)
+
+            let file =
+                build
+                    {
+                        tinyOptions with
+                            BloomBitsPerKey = int bits % 14
+                            BlockSizeBytes = 30 + 10 * int bits
+                    }
+                    model
+
+            let table = openOrFail file
+
+            for key in Seq.append (Seq.map keyBytes model.Keys) (Seq.map (fun (Key key) -> key) others) do
+                Expect.equal (find file table key |> ValueOption.toOption) (Map.tryFind (modelKey key) model) "found")
+
+        property "knows the first block for any key" (fun (first: Write) (rest: Write list) (Key from) ->
+            let model = modelFrom 1UL (first :: rest)
+            let file = build tinyOptions model
+            let table = openOrFail file
+            let from = modelKey from
+            let block = table.FirstBlockAtOrAfter(span (keyBytes from))
+            let cursor = BlockCursor()
+
+            let keysOf (block: int) = [
+                let handle = table.BlockHandle block
+                cursor.Open(file, int handle.OffsetBytes, handle.LengthBytes)
+
+                while cursor.MoveNext() do
+                    let entry = cursor.Current
+                    modelKey (entry.Key.ToArray())
+            ]
+
+            let isBefore key = String.CompareOrdinal(key, from) < 0
+            let keysBefore = [ 0 .. block - 1 ] |> List.collect keysOf
+            Expect.isTrue (keysBefore |> List.forall isBefore) "nothing is missed"
+            let rest = [ block .. table.BlockCount - 1 ] |> List.collect keysOf |> List.filter (isBefore >> not)
+            Expect.equal rest (model.Keys |> Seq.filter (isBefore >> not) |> List.ofSeq) "everything follows"
+
+            if block < table.BlockCount - 1 then
+                Expect.exists (keysOf (block + 1)) (isBefore >> not) "and no block more than one is read in vain")
+
+        property "blocks keep to their size unless they hold one entry" (fun (first: Write) (rest: Write list) ->
+            let file = build tinyOptions (modelFrom 1UL (first :: rest))
+            let table = openOrFail file
+            let cursor = BlockCursor()
+
+            for block in 0 .. table.BlockCount - 1 do
+                let handle = table.BlockHandle block
+                cursor.Open(file, int handle.OffsetBytes, handle.LengthBytes)
+                let isSingle = cursor.MoveNext() && not (cursor.MoveNext())
+                Expect.isTrue (isSingle || handle.LengthBytes <= tinyOptions.BlockSizeBytes) $"block %d{block}")
+
+        test "every damaged byte is detected" {
+            let file = build smallOptions smallModel
+            Expect.equal (openOrFail file).BlockCount 3 "blocks"
+            Expect.equal (readWhole file) (Ok(List.ofSeq smallModel.Values)) "whole"
+
+            for offset in 0 .. file.Length - 1 do
+                for flip in [ 1uy; 2uy; 4uy; 8uy; 16uy; 32uy; 64uy; 128uy; 255uy; 0x5Auy ] do
+                    file[offset] <- file[offset] ^^^ flip
+                    detected $"flip of %d{flip} at %d{offset}" file
+                    file[offset] <- file[offset] ^^^ flip
+        }
+
+        propertyOf
+            50
+            "any damaged byte of any table is detected"
+            (fun (first: Write) (rest: Write list) (at: int) (flip: byte) ->
+                let file = build tinyOptions (modelFrom 1UL (first :: rest))
+                let offset = int (uint32 at % uint32 file.Length)
+                file[offset] <- file[offset] ^^^ max 1uy flip
+                detected $"flip of %d{flip} at %d{offset}" file)
+
+        test "every truncation, and every byte too many, is detected" {
+            let file = build smallOptions smallModel
+
+            for length in 0 .. file.Length - 1 do
+                detected $"truncation to %d{length}" (Array.truncate length file)
+
+            detected "a byte too many" (Array.append file [| 0uy |])
+            detected "a byte too many in front" (Array.append [| 0uy |] file)
+            detected "a file twice" (Array.append file file)
+        }
+
+        test "a block in the place of another is detected" {
+            let options = { tinyOptions with BlockSizeBytes = 60 }
+            let writes = [ for letter in 'a' .. 'f' -> plain (string letter) "value" ]
+            let file = build options (modelFrom 1UL writes)
+            let table = openOrFail file
+            let first, second = table.BlockHandle 0, table.BlockHandle 1
+            Expect.equal first.LengthBytes second.LengthBytes "blocks of one size"
+            Array.Copy(file, int second.OffsetBytes, file, int first.OffsetBytes, first.LengthBytes)
+            detected "the second block at the place of the first" file
+        }
+
+        test "one builder builds many tables" {
+            let builder = TableBuilder smallOptions
+
+            for _ in 1..3 do
+                for entry in smallModel.Values do
+                    builder.Add(span entry)
+
+                builder.Finish() |> ignore
+                Expect.equal (builder.Output.ToArray()) (build smallOptions smallModel) "the same bytes"
+                builder.Reset()
+        }
+
+        test "a builder refuses what is no table" {
+            let refuses (what: string) (body: TableBuilder -> unit) =
+                Expect.throwsT<InvalidOperationException> (fun () -> body (TableBuilder smallOptions)) what
+
+            let a, b = encode 1UL (plain "a" "1"), encode 2UL (plain "b" "2")
+            refuses "a table without entries" (fun builder -> builder.Finish() |> ignore)
+
+            refuses "a descending key" (fun builder ->
+                builder.Add(span b)
+                builder.Add(span a))
+
+            refuses "a key twice" (fun builder ->
+                builder.Add(span a)
+                builder.Add(span a))
+
+            refuses "half an entry" (fun builder -> builder.Add(span a[..16]))
+            refuses "an entry and a half" (fun builder -> builder.Add(span (Array.append a b[..10])))
+
+            refuses "a flush" (fun builder ->
+                a[6] <- byte EntryKind.FlushAll
+                builder.Add(span a))
+
+            refuses "entries after the end" (fun builder ->
+                builder.Add(span b)
+                builder.Finish() |> ignore
+                builder.Add(span b))
+
+            Expect.throwsT<InvalidOperationException>
+                (fun () -> TableBuilder { smallOptions with BlockSizeBytes = 65537 } |> ignore)
+                "a block size past what offsets can say"
+        }
+
+        test "a value larger than the largest block is kept" {
+            let model = modelFrom 1UL [ plain "a" "1"; plain "b" (String('x', 200_000)); plain "c" "3" ]
+            let file = build { tinyOptions with BlockSizeBytes = 65536 } model
+            let table = openOrFail file
+            Expect.equal (readAll file table) (Ok(List.ofSeq model.Values)) "entries"
+            Expect.equal table.BlockCount 3 "a block of its own"
+        }
+    ]
