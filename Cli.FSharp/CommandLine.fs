@@ -1,0 +1,148 @@
+namespace LsmFs.Cli
+
+open System
+open Argu
+
+/// What a command line asks for.
+type ParsedCommandLine =
+    /// Serve with these options.
+    | Serve of Options: ServeOptions
+    /// Print this on stdout and end with 0.
+    | ShowHelp of HelpText: string
+    /// Print this on stdout and end with 0.
+    | ShowVersion of VersionText: string
+    /// Print this line on stderr and end with `CommandLine.RefusalExitCode`.
+    | Refuse of Reason: string
+
+/// `refusing { ... }`: the first `Error` is the outcome.
+[<Sealed>]
+type internal RefusingBuilder() =
+    member _.Bind(result: Result<'value, string>, next: 'value -> Result<'next, string>) = Result.bind next result
+    member _.Return(value: 'value) : Result<'value, string> = Ok value
+
+/// `argv` -> what it asks for. Reads nothing else and writes nothing.
+[<Sealed; AbstractClass>]
+type CommandLine private () =
+
+    static let refusing = RefusingBuilder()
+
+    static let versionNumber =
+        match typeof<ServeOptions>.Assembly.GetName().Version with
+        | null -> "0.0.0"
+        | version -> version.ToString 3
+
+    // What getopt must know of Argu's cases, so that a flag is declared once.
+    static let flagsOf (cases: ArgumentCaseInfo list) : Flag list =
+        cases
+        |> List.map (fun case ->
+            let names = case.CommandLineNames.Value
+
+            {
+                Long = names |> List.find (fun name -> name.StartsWith "--")
+                Short =
+                    names
+                    |> List.tryFind (fun name -> not (name.StartsWith "--"))
+                    |> Option.map (fun name -> name[1])
+                    |> ValueOption.ofOption
+                TakesValue = case.UnionCaseInfo.GetFields().Length > 0
+            })
+
+    // Argu shows the one form it reads, which `-p=<number>` is not for a user: that would be getopt's value `=<number>`.
+    static let helpOf (parser: ArgumentParser<ServeArguments>) =
+        String.Join(
+            Environment.NewLine,
+            $"lsmfs {versionNumber}: a persistent memcached server on a log-structured merge-tree",
+            "",
+            "USAGE: lsmfs [serve] [flags]",
+            "",
+            parser.PrintUsage(hideSyntax = true, usageStringCharacterWidth = 100).Replace("=<", " <").TrimEnd()
+        )
+
+    static let serveOptions (results: ParseResults<ServeArguments>) : Result<ServeOptions, string> =
+        let valueOf given parse missing =
+            match given with
+            | Some text -> parse text
+            | None -> Ok missing
+
+        // A flag given again replaces what it said before, as with getopt; -l and -v add up.
+        refusing {
+            let! port = valueOf (results.TryGetResult Port) Values.parsePort Values.portDefault
+            let! addresses = Values.parseAddresses port (results.GetResults Listen)
+
+            let! connectionCount =
+                valueOf (results.TryGetResult Conn_Limit) Values.parseConnectionCount Values.connectionCountDefault
+
+            let! threadCount =
+                valueOf (results.TryGetResult Threads) Values.parseThreadCount Environment.ProcessorCount
+
+            let! memoryBudget =
+                valueOf (results.TryGetResult Memory_Limit) Values.parseMemoryBudget Values.memoryBudgetBytesDefault
+
+            let! valueSize =
+                valueOf (results.TryGetResult Max_Item_Size) Values.parseValueSize Values.valueSizeBytesDefault
+
+            let! folder = valueOf (results.TryGetResult Data) Values.parseDataFolder Values.dataFolderDefault
+
+            let! durability =
+                valueOf (results.TryGetResult ServeArguments.Durability) Values.parseDurability Durability.Sync
+
+            do!
+                if int64 valueSize > memoryBudget / 2L then
+                    Error "-I must be at most half of -m"
+                else
+                    Ok()
+
+            return {
+                Addresses = addresses
+                ConnectionCountMax = connectionCount
+                ThreadCount = threadCount
+                MemoryBudgetBytes = memoryBudget
+                ValueSizeBytesMax = valueSize
+                Verbosity = (results.GetResults Verbose).Length
+                DataFolder = folder
+                Durability = durability
+            }
+        }
+
+    static let parseServe (words: string list) : Result<ParsedCommandLine, string> =
+        refusing {
+            let parser = ArgumentParser.Create<ServeArguments>(programName = "lsmfs")
+            let! normalised = Argv.normalise (flagsOf (parser.GetArgumentCases())) words
+            let results = parser.ParseCommandLine(Array.ofList normalised)
+
+            if results.Contains Help then
+                return ShowHelp(helpOf parser)
+            elif results.Contains ServeArguments.Version then
+                return ShowVersion $"lsmfs {versionNumber}"
+            else
+                let! options = serveOptions results
+                return Serve options
+        }
+
+    static let subcommands = Map [ "serve", parseServe ]
+
+    /// The version of lsmfs, `x.y.z`.
+    static member Version: string = versionNumber
+
+    /// The exit code of a refused command line: EX_USAGE of sysexits.h, as memcached uses for most of them.
+    static member RefusalExitCode: int = 64
+
+    /// What the words after the program's name ask for. Never throws.
+    static member Parse(arguments: string[]) : ParsedCommandLine =
+        // Without a subcommand the words are those of memcached, and mean serve.
+        let subcommand, words =
+            match List.ofArray arguments with
+            | word :: words when not (word.StartsWith '-') -> word, words
+            | words -> "serve", words
+
+        let parsed =
+            match subcommands.TryFind subcommand with
+            // A refusal repeats words, and is one line.
+            | _ when arguments |> Array.exists (fun word -> word.AsSpan().ContainsAny('\n', '\r')) ->
+                Error "a line break is part of no flag and no value"
+            | Some parse -> parse words
+            | None -> Error $"there is no subcommand '{subcommand}'"
+
+        match parsed with
+        | Ok parsed -> parsed
+        | Error reason -> Refuse $"lsmfs: {reason} (lsmfs --help lists the flags)"

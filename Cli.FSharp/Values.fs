@@ -1,0 +1,170 @@
+namespace LsmFs.Cli
+
+open System
+open System.Globalization
+open System.Net
+open LsmFs.Engine
+
+/// The values behind the flags: text -> value, or the one line that says what would have been accepted.
+[<RequireQualifiedAccess>]
+module Values =
+
+    let private kibibyte = 1024L
+    let private mebibyte = 1024L * 1024L
+
+    /// Connections when `-c` is not given.
+    let connectionCountDefault = 1024
+
+    /// The most event loops that `-t` takes.
+    let threadCountMax = 1024
+
+    /// Memory when `-m` is not given.
+    let memoryBudgetBytesDefault = 64L * mebibyte
+
+    /// The largest value when `-I` is not given.
+    let valueSizeBytesDefault = 1 <<< 20
+
+    /// The port when neither `-p` nor `-l` names one.
+    let portDefault = 11211
+
+    /// The address when `-l` is not given.
+    let hostDefault = "127.0.0.1"
+
+    /// The folder when `--data` is not given.
+    let dataFolderDefault = "./data"
+
+    // Digits only: no sign, no space, no separator, so that "1 0", "+5" or "0x10" is junk here as anywhere.
+    let private tryNumber (text: string) : int64 voption =
+        match Int64.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture) with
+        | true, number -> ValueSome number
+        | _ -> ValueNone
+
+    let private within (least: int64) (most: int64) (number: int64 voption) : int64 option =
+        match number with
+        | ValueSome number when number >= least && number <= most -> Some number
+        | _ -> None
+
+    // Formatting costs more than all the parsing of a good command line, and start-up counts: only a refusal formats.
+    let private orRefuse (flag: string) (accepted: unit -> string) (text: string) (value: 'value option) =
+        match value with
+        | Some value -> Ok value
+        | None -> Error $"{flag} takes {accepted ()}, not '{text}'"
+
+    /// The value of `-p`. 0 and memcached's -1 take any free port.
+    let parsePort (text: string) : Result<int, string> =
+        (if text = "-1" then ValueSome 0L else tryNumber text)
+        |> within 0L 65535L
+        |> Option.map int
+        |> orRefuse "-p" (fun () -> "a TCP port from 1 to 65535, or 0 for any free one") text
+
+    /// The value of `-c`.
+    let parseConnectionCount (text: string) : Result<int, string> =
+        tryNumber text
+        |> within 1L (int64 Int32.MaxValue)
+        |> Option.map int
+        |> orRefuse "-c" (fun () -> "a number of connections of at least 1") text
+
+    /// The value of `-t`.
+    let parseThreadCount (text: string) : Result<int, string> =
+        tryNumber text
+        |> within 1L (int64 threadCountMax)
+        |> Option.map int
+        |> orRefuse "-t" (fun () -> $"a number of threads from 1 to {threadCountMax}") text
+
+    /// The value of `-m`, in MiB, as bytes.
+    let parseMemoryBudget (text: string) : Result<int64, string> =
+        let least = Options.memoryBudgetBytesMin / mebibyte
+
+        tryNumber text
+        |> within least (int64 Int32.MaxValue)
+        |> Option.map (fun mebibytes -> mebibytes * mebibyte)
+        |> orRefuse "-m" (fun () -> $"a number of MiB of at least {least}") text
+
+    /// The value of `-I`: bytes, or with a suffix k or m KiB or MiB.
+    let parseValueSize (text: string) : Result<int, string> =
+        let digits, unit =
+            if text.EndsWith('k') || text.EndsWith('K') then
+                text[.. text.Length - 2], kibibyte
+            elif text.EndsWith('m') || text.EndsWith('M') then
+                text[.. text.Length - 2], mebibyte
+            else
+                text, 1L
+
+        match tryNumber digits with
+        // The bound before the product, which could overflow.
+        | ValueSome number when number <= 1024L * mebibyte -> ValueSome(number * unit)
+        | _ -> ValueNone
+        |> within kibibyte (1024L * mebibyte)
+        |> Option.map int
+        |> orRefuse "-I" (fun () -> "a size from 1k to 1024m, such as 512k or 4m") text
+
+    /// The value of `--durability`.
+    let parseDurability (text: string) : Result<Durability, string> =
+        match text with
+        | "sync" -> Some Durability.Sync
+        | "os" -> Some Durability.Os
+        | "memory" -> Some Durability.Memory
+        | _ -> None
+        |> orRefuse "--durability" (fun () -> "sync, os or memory") text
+
+    /// The value of `--data`.
+    let parseDataFolder (text: string) : Result<string, string> =
+        (if String.IsNullOrWhiteSpace text then None else Some text)
+        |> orRefuse "--data" (fun () -> "the path of a folder") text
+
+    // A name of digits and dots is an IPv4 address or a mistake, such as a port in the wrong place.
+    let private isHost (host: string) : bool =
+        let isAddress, address = IPAddress.TryParse host
+
+        if host = "*" then
+            true
+        elif host.Contains ':' then
+            isAddress
+        elif host |> Seq.forall (fun character -> Char.IsAsciiDigit character || character = '.') then
+            isAddress && host = string address
+        else
+            Uri.CheckHostName host = UriHostNameType.Dns
+
+    let private tryAddress (port: int) (text: string) : ListenAddress option =
+        let at (host: string) (port: int) =
+            if isHost host then
+                Some { Host = host; Port = port }
+            else
+                None
+
+        let atPort (host: string) (portText: string) =
+            match parsePort portText with
+            | Ok port -> at host port
+            | Error _ -> None
+
+        let bracket = text.IndexOf ']'
+        let colon = text.IndexOf ':'
+
+        if text.StartsWith '[' && bracket > colon && colon > 0 then
+            match text[1 .. bracket - 1], text[bracket + 1 ..] with
+            | host, "" -> at host port
+            | host, rest when rest[0] = ':' -> atPort host rest[1..]
+            | _ -> None
+        elif colon >= 0 && text.LastIndexOf ':' = colon then
+            atPort text[.. colon - 1] text[colon + 1 ..]
+        else
+            at text port
+
+    /// One address of `-l`: host, host:port, [IPv6], [IPv6]:port, or IPv6 without a port. `port` is for those without one.
+    let parseAddress (port: int) (text: string) : Result<ListenAddress, string> =
+        tryAddress port text
+        |> orRefuse "-l" (fun () -> "addresses such as 127.0.0.1, localhost:11212, [::1]:11211 or *") text
+
+    /// Every value of `-l`, each a list with commas (or semicolons, as memcached takes them); `port` is for those without one.
+    let parseAddresses (port: int) (texts: string list) : Result<ListenAddress list, string> =
+        let rec parseAll parsed rest =
+            match rest with
+            | [] -> Ok(List.rev parsed)
+            | text :: rest ->
+                match parseAddress port text with
+                | Ok address -> parseAll (address :: parsed) rest
+                | Error refusal -> Error refusal
+
+        match texts |> List.collect (fun text -> List.ofArray (text.Split([| ','; ';' |]))) with
+        | [] -> Ok [ { Host = hostDefault; Port = port } ]
+        | addresses -> parseAll [] addresses

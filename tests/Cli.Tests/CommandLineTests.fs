@@ -1,0 +1,231 @@
+module LsmFs.Cli.Tests.CommandLineTests
+
+open System
+open Expecto
+open LsmFs.Cli
+
+let private wordsOf (line: string) = line.Split(' ', StringSplitOptions.RemoveEmptyEntries)
+
+let private parse (line: string) = CommandLine.Parse(wordsOf line)
+
+let private options (line: string) =
+    match parse line with
+    | Serve options -> options
+    | other -> failtest $"'{line}' gave {other}"
+
+let private refusal (line: string) =
+    match parse line with
+    | Refuse reason -> reason
+    | other -> failtest $"'{line}' gave {other}"
+
+let private at (host: string) (port: int) : ListenAddress = { Host = host; Port = port }
+
+let private listens (line: string) (expected: ListenAddress list) =
+    Expect.equal (List.ofSeq (options line).Addresses) expected line
+
+let private refuses (line: string) (start: string) =
+    let reason = refusal line
+    Expect.stringStarts reason $"lsmfs: {start}" line
+    Expect.isFalse (reason.Contains '\n') "a refusal is one line"
+
+[<Tests>]
+let tests =
+    testList "CommandLine" [
+        test "nothing is said: the defaults" {
+            let expected = {
+                Addresses = [ at "127.0.0.1" 11211 ]
+                ConnectionCountMax = 1024
+                ThreadCount = Environment.ProcessorCount
+                MemoryBudgetBytes = 67108864L
+                ValueSizeBytesMax = 1048576
+                Verbosity = 0
+                DataFolder = "./data"
+                Durability = Durability.Sync
+            }
+
+            Expect.equal (parse "") (Serve expected) "no word"
+            Expect.equal (parse "serve") (Serve expected) "the subcommand alone"
+        }
+
+        test "every flag by letter and by name" {
+            let expected = {
+                Addresses = [ at "10.0.0.1" 11212 ]
+                ConnectionCountMax = 7
+                ThreadCount = 3
+                MemoryBudgetBytes = 134217728L
+                ValueSizeBytesMax = 2097152
+                Verbosity = 2
+                DataFolder = "/srv/lsmfs"
+                Durability = Durability.Os
+            }
+
+            for line in
+                [
+                    "-p 11212 -l 10.0.0.1 -c 7 -t 3 -m 128 -I 2m -vv --data /srv/lsmfs --durability os"
+                    "serve -p11212 -l10.0.0.1 -c7 -t3 -m128 -I2m -v -v --data=/srv/lsmfs --durability=os"
+                    "--port 11212 --listen 10.0.0.1 --conn-limit 7 --threads 3 --memory-limit 128 --max-item-size 2m --verbose --verbose --data /srv/lsmfs --durability os"
+                ] do
+                Expect.equal (parse line) (Serve expected) line
+        }
+
+        test "a flag given again replaces what it said" {
+            Expect.equal (options "-c 1 -c 2").ConnectionCountMax 2 "-c"
+            Expect.equal (options "--durability os --durability memory").Durability Durability.Memory "--durability"
+        }
+
+        test "-l takes memcached's forms" {
+            listens "-l localhost" [ at "localhost" 11211 ]
+            listens "-l *" [ at "*" 11211 ]
+            listens "-l 0.0.0.0:1" [ at "0.0.0.0" 1 ]
+            listens "-l ::1" [ at "::1" 11211 ]
+            listens "-l [::1]" [ at "::1" 11211 ]
+            listens "-l [::1]:11213" [ at "::1" 11213 ]
+
+            listens "-l 127.0.0.1,[::]:12,my-host.example:13 -p 14" [
+                at "127.0.0.1" 14
+                at "::" 12
+                at "my-host.example" 13
+            ]
+
+            listens "-l 127.0.0.1 -l 127.0.0.2;127.0.0.3" [
+                at "127.0.0.1" 11211
+                at "127.0.0.2" 11211
+                at "127.0.0.3" 11211
+            ]
+        }
+
+        test "a bad -l is refused" {
+            for value in
+                [
+                    "256.1.1.1"
+                    "127.0.0.1:99999"
+                    "127.0.0.1:"
+                    "127.0.0.1:x"
+                    ":11211"
+                    "11211"
+                    "abc,,"
+                    ","
+                    "[::1"
+                    "[127.0.0.1]"
+                    "[::1]x"
+                    "::1]"
+                    "1::2::3"
+                    "host_with/slash"
+                ] do
+                refuses $"-l {value}" "-l takes addresses such as"
+
+        }
+
+        test "an address reads back as it is printed" {
+            for text in [ "127.0.0.1:11211"; "[::1]:2"; "localhost:0"; "*:7" ] do
+                Expect.equal (Values.parseAddress 1 text |> Result.map string) (Ok text) text
+        }
+
+        test "-p" {
+            Expect.equal (options "-p 65535").Addresses[0].Port 65535 "the last port"
+            Expect.equal (options "-p 0").Addresses[0].Port 0 "any free port"
+            Expect.equal (options "-p -1").Addresses[0].Port 0 "memcached's word for any free port"
+
+            for value in [ "65536"; "-2"; "abc"; "1x"; "0x10"; "+1"; "=11212"; "99999999999999999999" ] do
+                refuses $"-p {value}" "-p takes a TCP port"
+        }
+
+        test "numbers of at least one" {
+            for value in [ "0"; "-1"; "abc"; "1.5"; "99999999999999999999" ] do
+                refuses $"-c {value}" "-c takes a number of connections of at least 1"
+                refuses $"-t {value}" "-t takes a number of threads from 1 to 1024"
+
+            refuses "-t 1025" "-t takes a number of threads from 1 to 1024"
+        }
+
+        test "-m" {
+            Expect.equal (options "-m 8").MemoryBudgetBytes 8388608L "the least"
+            Expect.equal (options "-m 1000000").MemoryBudgetBytes 1048576000000L "more than 32 bits"
+
+            for value in [ "7"; "0"; "-64"; "64m"; "abc"; "99999999999" ] do
+                refuses $"-m {value}" "-m takes a number of MiB of at least 8"
+        }
+
+        test "-I" {
+            for value, bytes in [ "1024", 1024; "1k", 1024; "512K", 524288; "4m", 4194304; "1000000", 1000000 ] do
+                Expect.equal (options $"-I {value}").ValueSizeBytesMax bytes value
+
+            Expect.equal (options "-I 1024m -m 2048").ValueSizeBytesMax 1073741824 "the most"
+
+            for value in [ "1000"; "1023"; "0"; "-1"; "1025m"; "1g"; "k"; "m"; "1kk"; "abc"; "9999999999999m" ] do
+                refuses $"-I {value} -m 4096" "-I takes a size from 1k to 1024m"
+
+            refuses "-I 33m" "-I must be at most half of -m"
+            refuses "-I 1024m" "-I must be at most half of -m"
+        }
+
+        test "--durability and --data" {
+            Expect.equal (options "--durability sync").Durability Durability.Sync "sync"
+            refuses "--durability fsync" "--durability takes sync, os or memory, not 'fsync'"
+
+
+            Expect.equal (options "--data a=b").DataFolder "a=b" "an equals sign in a path"
+            Expect.equal (options "--data -v").DataFolder "-v" "a value that looks like a flag"
+        }
+
+        test "what is unknown is refused by name" {
+            refuses "--foo" "there is no flag --foo"
+            refuses "-Z" "there is no flag -Z"
+            refuses "sevre -p 1" "there is no subcommand 'sevre'"
+            refuses "serve 11211" "'11211' is not a flag"
+            Expect.equal CommandLine.RefusalExitCode 64 "EX_USAGE"
+        }
+
+        test "-V and -h" {
+            for line in [ "-V"; "--version"; "serve -V"; "-vV" ] do
+                match parse line with
+                | ShowVersion text -> Expect.isMatch text @"^lsmfs \d+\.\d+\.\d+$" line
+                | other -> failtest $"'{line}' gave {other}"
+
+            for line in [ "-h"; "--help"; "serve --help"; "-V -h" ] do
+                match parse line with
+                | ShowHelp text ->
+                    for name in
+                        [
+                            "--port, -p <"
+                            "--listen, -l <"
+                            "--conn-limit, -c <"
+                            "--threads, -t <"
+                            "--memory-limit, -m <"
+                            "--max-item-size, -I <"
+                            "--data <"
+                            "--durability <"
+                            "--verbose, -v"
+                            "--version, -V"
+                            "--help, -h"
+                        ] do
+                        Expect.stringContains text name line
+                | other -> failtest $"'{line}' gave {other}"
+        }
+
+        test "any words at all give an answer, and a refusal is one line" {
+            let words = [|
+                "-p"
+                "-l"
+                "--"
+                "-"
+                ""
+                "="
+                "--port="
+                "--data="
+                "-vV"
+                "serve"
+                "\t"
+                "é"
+                "--="
+                "--data=a\nb"
+                "\n"
+            |]
+
+            for first in words do
+                for second in words do
+                    match CommandLine.Parse [| first; second |] with
+                    | Refuse reason -> Expect.isFalse (reason.Contains '\n') reason
+                    | _ -> ()
+        }
+    ]
