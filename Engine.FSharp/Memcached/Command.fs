@@ -1,0 +1,191 @@
+namespace LsmFs.Engine
+
+// What passes between the protocol and its surroundings, as data: commands, the parser's steps, replies and the counters a
+// command moves. Offsets count from the start of the span that was given to the parser; nothing here owns bytes.
+
+open System
+
+/// The commands of memcached's classic text protocol, as far as a store takes part in them.
+type Verb =
+    | None = 0uy
+    | Get = 1uy
+    /// `get` with the cas unique in the reply.
+    | Gets = 2uy
+    /// `get` that also sets the expiry.
+    | Gat = 3uy
+    /// `gat` with the cas unique in the reply.
+    | Gats = 4uy
+    | Set = 5uy
+    | Add = 6uy
+    | Replace = 7uy
+    | Append = 8uy
+    | Prepend = 9uy
+    | Cas = 10uy
+    /// A `set` whose value is too large: it only removes the old value. The parser drops the bytes of the new one.
+    | SetTooLarge = 11uy
+    | Delete = 12uy
+    | Incr = 13uy
+    | Decr = 14uy
+    | Touch = 15uy
+    | FlushAll = 16uy
+    | Version = 17uy
+    | Verbosity = 18uy
+    | Stats = 19uy
+    | Quit = 20uy
+
+/// One parsed command. Which fields mean something depends on the verb; the others are zero.
+[<Struct; NoComparison>]
+type Command = {
+    Verb: Verb
+    /// The client wants no reply, be it good or bad.
+    NoReply: bool
+    /// The key; the first one of a retrieval; the first argument of `stats`. Length 0: there is none.
+    KeyOffset: int
+    KeyLength: int
+    /// Bytes from `KeyOffset` that hold all keys of a retrieval, or all arguments of `stats`: `Parser.nextKey` walks them.
+    KeysLength: int
+    /// The client's flags.
+    Flags: uint32
+    /// Seconds as the client wrote them: `Execute.expirySeconds` gives them their meaning. Also the delay of `flush_all`.
+    Exptime: int32
+    /// The cas unique of `cas`, the delta of `incr` and `decr`, the level of `verbosity`.
+    Number: uint64
+    /// The value of a storage command.
+    ValueOffset: int
+    ValueLength: int
+}
+
+/// Every answer that is a fixed line, and those whose line the host completes (`Number`, `Value`, `Version`, `Stats`).
+type ReplyCode =
+    /// No answer at all: `noreply`, a miss inside a retrieval, bytes that were dropped.
+    | None = 0uy
+    | Stored = 1uy
+    | NotStored = 2uy
+    | Exists = 3uy
+    | NotFound = 4uy
+    | Deleted = 5uy
+    | Touched = 6uy
+    | Ok = 7uy
+    | End = 8uy
+    | Reset = 9uy
+    /// The new value of `incr` and `decr`: `Change.Number` and a line end.
+    | Number = 10uy
+    /// A `VALUE` line and the value.
+    | Value = 11uy
+    | Error = 12uy
+    | BadCommandLineFormat = 13uy
+    | BadDeleteFormat = 14uy
+    | BadDataChunk = 15uy
+    | NonNumericValue = 16uy
+    | InvalidDelta = 17uy
+    | InvalidExptime = 18uy
+    | ObjectTooLarge = 19uy
+    | ShutdownNotEnabled = 20uy
+    /// `flush_all` on a server that was told to refuse it: the host's choice.
+    | FlushAllNotAllowed = 21uy
+
+/// The counters of `stats` that one command adds one to. `Counter.names` says what they are called there.
+[<Flags>]
+type Counters =
+    | None = 0u
+    | CmdGet = 0x1u
+    | CmdSet = 0x2u
+    | CmdFlush = 0x4u
+    | CmdTouch = 0x8u
+    | GetHits = 0x10u
+    | GetMisses = 0x20u
+    | DeleteHits = 0x40u
+    | DeleteMisses = 0x80u
+    | IncrHits = 0x100u
+    | IncrMisses = 0x200u
+    | DecrHits = 0x400u
+    | DecrMisses = 0x800u
+    | CasHits = 0x1000u
+    | CasMisses = 0x2000u
+    | CasBadval = 0x4000u
+    | TouchHits = 0x8000u
+    | TouchMisses = 0x10000u
+    | StoreTooLarge = 0x20000u
+
+/// The counters by name.
+[<RequireQualifiedAccess>]
+module Counter =
+
+    /// The name of every counter in `stats`; the position is the number of its bit in `Counters`.
+    let names: string[] = [|
+        "cmd_get"
+        "cmd_set"
+        "cmd_flush"
+        "cmd_touch"
+        "get_hits"
+        "get_misses"
+        "delete_hits"
+        "delete_misses"
+        "incr_hits"
+        "incr_misses"
+        "decr_hits"
+        "decr_misses"
+        "cas_hits"
+        "cas_misses"
+        "cas_badval"
+        "touch_hits"
+        "touch_misses"
+        "store_too_large"
+    |]
+
+/// What the parser made of the bytes it was given.
+type ParseStepKind =
+    /// Nothing yet: call again with the same bytes and more behind them. `WantedBytes` is how many in all, 0 when unknown.
+    | NeedMore = 0uy
+    /// The command is complete, value included. The bytes must stay where they are until it is executed.
+    | Parsed = 1uy
+    /// Nothing to execute: send `Reply` (which may be none) and go on behind `ConsumedBytes`.
+    | Rejected = 2uy
+    /// The connection cannot go on: close it without a word.
+    | Close = 3uy
+
+/// One step of the parser.
+[<Struct>]
+type ParseStep = {
+    Kind: ParseStepKind
+    /// The answer to a rejected line.
+    Reply: ReplyCode
+    /// What a rejected line counts as.
+    Counters: Counters
+    /// Bytes that are done with; 0 for `NeedMore` and `Close`.
+    ConsumedBytes: int
+    /// For `NeedMore`: the length the input must reach before another call makes sense; 0 unknown.
+    WantedBytes: int
+}
+
+/// What the parser remembers of a connection between calls. The default value is a fresh connection.
+[<Struct; NoEquality; NoComparison>]
+type ParserState =
+    /// Bytes of a refused value that are still to be dropped.
+    val mutable SwallowBytes: int64
+    /// Leading bytes of the unfinished line that hold no newline, so that none is searched twice.
+    val mutable ScannedBytes: int
+
+/// The protocol's fixed limits, in bytes.
+[<RequireQualifiedAccess>]
+module ProtocolLimits =
+
+    /// The longest key.
+    [<Literal>]
+    let keyLengthMax = 250
+
+    /// The longest command line, its end not counted; a longer one closes the connection.
+    [<Literal>]
+    let lineLengthMax = 2048
+
+    /// The longest line of `get` and `gets`, which may hold any number of keys.
+    [<Literal>]
+    let retrievalLineLengthMax = 8388608
+
+    /// The largest value unless the operator says otherwise.
+    [<Literal>]
+    let valueLengthMaxDefault = 1048576
+
+    /// Bytes of scratch memory that `Execute.decide` asks for: the digits of the largest number.
+    [<Literal>]
+    let scratchLength = 20

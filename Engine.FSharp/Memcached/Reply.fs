@@ -1,0 +1,176 @@
+namespace LsmFs.Engine
+
+// Writing replies into the caller's memory. Every writer has a length function beside it that says how much room it takes, or may take;
+// a writer given less throws and leaves the memory in an unspecified state.
+//
+//   VALUE <key> <flags> <bytes>[ <cas unique>]\r\n<data>\r\n      one for each hit of a retrieval, then END\r\n
+//   STAT <name> <value>\r\n                                       one for each statistic, then END\r\n
+
+open System
+open System.Text
+
+/// Writing replies.
+[<RequireQualifiedAccess>]
+module Reply =
+
+    let private lineOf (reply: ReplyCode) : string =
+        match reply with
+        | ReplyCode.Stored -> "STORED"
+        | ReplyCode.NotStored -> "NOT_STORED"
+        | ReplyCode.Exists -> "EXISTS"
+        | ReplyCode.NotFound -> "NOT_FOUND"
+        | ReplyCode.Deleted -> "DELETED"
+        | ReplyCode.Touched -> "TOUCHED"
+        | ReplyCode.Ok -> "OK"
+        | ReplyCode.End -> "END"
+        | ReplyCode.Reset -> "RESET"
+        | ReplyCode.Error -> "ERROR"
+        | ReplyCode.BadCommandLineFormat -> "CLIENT_ERROR bad command line format"
+        | ReplyCode.BadDeleteFormat -> "CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]"
+        | ReplyCode.BadDataChunk -> "CLIENT_ERROR bad data chunk"
+        | ReplyCode.NonNumericValue -> "CLIENT_ERROR cannot increment or decrement non-numeric value"
+        | ReplyCode.InvalidDelta -> "CLIENT_ERROR invalid numeric delta argument"
+        | ReplyCode.InvalidExptime -> "CLIENT_ERROR invalid exptime argument"
+        | ReplyCode.ObjectTooLarge -> "SERVER_ERROR object too large for cache"
+        | ReplyCode.ShutdownNotEnabled -> "SERVER_ERROR: shutdown not enabled"
+        | ReplyCode.FlushAllNotAllowed -> "CLIENT_ERROR flush_all not allowed"
+        | _ -> ""
+
+    let private lines: byte[][] =
+        Array.init (int ReplyCode.FlushAllNotAllowed + 1) (fun code ->
+            match lineOf (LanguagePrimitives.EnumOfValue(byte code)) with
+            | "" -> [||]
+            | line -> Encoding.ASCII.GetBytes(line + "\r\n"))
+
+    // A byte string literal is a new array each time it is evaluated.
+    let private valueWord = "VALUE "B
+    let private statWord = "STAT "B
+    let private versionWord = "VERSION "B
+
+    /// Room that any fixed line fits in, in bytes.
+    let lineLengthMax: int = lines |> Array.map _.Length |> Array.max
+
+    /// Room for the longest uint64 and a line end.
+    [<Literal>]
+    let numberLengthMax = 22
+
+    /// Room for the longest VALUE line, without the value: the words, a key, two 32-bit numbers and a 64-bit one.
+    [<Literal>]
+    let valueLineLengthMax = 300
+
+    /// The reply as it goes out, line end included. Empty for `None`, and for `Number` and `Value`, which have more to say.
+    let line (reply: ReplyCode) : ReadOnlySpan<byte> = ReadOnlySpan<byte> lines[int reply]
+
+    /// Writes a number, no line end; returns its length.
+    let private writeDigits (number: uint64) (target: Span<byte>) : int =
+        let mutable written = 0
+
+        if not (number.TryFormat(target, &written)) then
+            raise (ArgumentException("no room for a number", nameof target))
+
+        written
+
+    let private writeLineEnd (target: Span<byte>) : int =
+        target[1] <- 10uy
+        target[0] <- 13uy
+        2
+
+    /// Writes a number and a line end, the answer of `incr` and `decr`; returns its length, at most `numberLengthMax`.
+    let writeNumber (target: Span<byte>) (number: uint64) : int =
+        let length = writeDigits number target
+        length + writeLineEnd (target.Slice length)
+
+    let private digitCount (number: uint64) : int =
+        let mutable count = 1
+        let mutable rest = number / 10UL
+
+        while rest > 0UL do
+            count <- count + 1
+            rest <- rest / 10UL
+
+        count
+
+    /// Bytes of the VALUE line, the value and its line end. `hasCas` for `gets` and `gats`.
+    let valueLength (keyLength: int) (flags: uint32) (valueLength: int) (cas: uint64) (hasCas: bool) : int =
+        6
+        + keyLength
+        + 1
+        + digitCount (uint64 flags)
+        + 1
+        + digitCount (uint64 valueLength)
+        + (if hasCas then 1 + digitCount cas else 0)
+        + 2
+        + valueLength
+        + 2
+
+    /// Writes the VALUE line alone, for a caller that sends the value (and `\r\n` behind it) from where it lies; returns its length, at most
+    /// `valueLineLengthMax`.
+    let writeValueLine
+        (target: Span<byte>)
+        (key: ReadOnlySpan<byte>)
+        (flags: uint32)
+        (valueLength: int)
+        (cas: uint64)
+        (hasCas: bool)
+        : int =
+        let mutable length = 6
+        ReadOnlySpan<byte>(valueWord).CopyTo target
+        key.CopyTo(target.Slice length)
+        length <- length + key.Length
+        target[length] <- 32uy
+        length <- length + 1
+        length <- length + writeDigits (uint64 flags) (target.Slice length)
+        target[length] <- 32uy
+        length <- length + 1
+        length <- length + writeDigits (uint64 valueLength) (target.Slice length)
+
+        if hasCas then
+            target[length] <- 32uy
+            length <- length + 1
+            length <- length + writeDigits cas (target.Slice length)
+
+        length + writeLineEnd (target.Slice length)
+
+    /// Writes the VALUE line, the value and its line end; returns their length, which is `valueLength`.
+    let writeValue
+        (target: Span<byte>)
+        (key: ReadOnlySpan<byte>)
+        (flags: uint32)
+        (value: ReadOnlySpan<byte>)
+        (cas: uint64)
+        (hasCas: bool)
+        : int =
+        let lineLength = writeValueLine target key flags value.Length cas hasCas
+        value.CopyTo(target.Slice lineLength)
+        let length = lineLength + value.Length
+        length + writeLineEnd (target.Slice length)
+
+    /// `valueLength` of an entry.
+    let entryLength (entry: Entry) (hasCas: bool) : int =
+        valueLength entry.KeyLength entry.Flags entry.ValueLength entry.Cas hasCas
+
+    /// `writeValue` of an entry.
+    let writeEntry (target: Span<byte>) (entry: Entry) (hasCas: bool) : int =
+        writeValue target entry.Key entry.Flags entry.Value entry.Cas hasCas
+
+    /// Bytes of `STAT name value` with its line end. Names and values are ASCII.
+    let statLength (name: string) (value: string) : int = 5 + name.Length + 1 + value.Length + 2
+
+    /// Writes `STAT name value` and a line end; returns `statLength`.
+    let writeStat (target: Span<byte>) (name: string) (value: string) : int =
+        ReadOnlySpan<byte>(statWord).CopyTo target
+        let mutable length = 5
+        length <- length + Encoding.ASCII.GetBytes(name.AsSpan(), target.Slice length)
+        target[length] <- 32uy
+        length <- length + 1
+        length <- length + Encoding.ASCII.GetBytes(value.AsSpan(), target.Slice length)
+        length + writeLineEnd (target.Slice length)
+
+    /// Bytes of the answer to `version`.
+    let versionLength (version: string) : int = 8 + version.Length + 2
+
+    /// Writes `VERSION <version>` and a line end; returns `versionLength`. Clients want the version, which is ASCII, to end in `n.n.n`.
+    let writeVersion (target: Span<byte>) (version: string) : int =
+        ReadOnlySpan<byte>(versionWord).CopyTo target
+        let length = 8 + Encoding.ASCII.GetBytes(version.AsSpan(), target.Slice 8)
+        length + writeLineEnd (target.Slice length)

@@ -1,0 +1,158 @@
+namespace LsmFs.Engine
+
+// The words of a command line: splitting it at spaces, and telling names apart.
+
+open System
+
+/// Command names as little-endian numbers of their first 8 bytes, so that telling them apart is comparing numbers.
+[<RequireQualifiedAccess>]
+module internal CommandName =
+
+    [<Literal>]
+    let Get = 0x746567UL
+
+    [<Literal>]
+    let Gets = 0x73746567UL
+
+    [<Literal>]
+    let Gat = 0x746167UL
+
+    [<Literal>]
+    let Gats = 0x73746167UL
+
+    [<Literal>]
+    let Set = 0x746573UL
+
+    [<Literal>]
+    let Add = 0x646461UL
+
+    [<Literal>]
+    let Cas = 0x736163UL
+
+    [<Literal>]
+    let Incr = 0x72636E69UL
+
+    [<Literal>]
+    let Decr = 0x72636564UL
+
+    [<Literal>]
+    let Quit = 0x74697571UL
+
+    /// `ms`, a meta set.
+    [<Literal>]
+    let MetaSet = 0x736DUL
+
+    [<Literal>]
+    let Touch = 0x6863756F74UL
+
+    [<Literal>]
+    let Stats = 0x7374617473UL
+
+    [<Literal>]
+    let Delete = 0x6574656C6564UL
+
+    [<Literal>]
+    let Append = 0x646E65707061UL
+
+    [<Literal>]
+    let Replace = 0x6563616C706572UL
+
+    [<Literal>]
+    let Prepend = 0x646E6570657270UL
+
+    [<Literal>]
+    let Version = 0x6E6F6973726576UL
+
+    [<Literal>]
+    let Shutdown = 0x6E776F6474756873UL
+
+    /// The first 8 of the 9 bytes of `flush_all`.
+    [<Literal>]
+    let FlushAllHead = 0x6C615F6873756C66UL
+
+    /// The first 8 of the 9 bytes of `verbosity`.
+    [<Literal>]
+    let VerbosityHead = 0x7469736F62726576UL
+
+    [<Literal>]
+    let Noreply = 0x796C7065726F6EUL
+
+    /// `HTTP/`, which begins the last word of an HTTP request.
+    [<Literal>]
+    let HttpVersion = 0x2F50545448UL
+
+    /// The first 8 bytes of a name as a little-endian number.
+    let pack (name: ReadOnlySpan<byte>) : uint64 =
+        let mutable packed = 0UL
+
+        for index = min name.Length 8 - 1 downto 0 do
+            packed <- (packed <<< 8) ||| uint64 name[index]
+
+        packed
+
+    /// `pack` of a name that no other name of up to 8 bytes shares: 0 for a longer one, and for one that ends in a zero byte.
+    let packWhole (name: ReadOnlySpan<byte>) : uint64 =
+        if name.Length > 8 || (name.Length > 0 && name[name.Length - 1] = 0uy) then
+            0UL
+        else
+            pack name
+
+/// The words of a line.
+[<RequireQualifiedAccess>]
+module internal Tokens =
+
+    [<Literal>]
+    let private space = 32uy
+
+    /// Tokens of a line that are looked at; memcached ignores what follows, `noreply` included.
+    [<Literal>]
+    let countMax = 23
+
+    /// Takes the next token off a line; empty when there is none left. `position` starts at 0.
+    let next (line: ReadOnlySpan<byte>) (position: byref<int>) : ReadOnlySpan<byte> =
+        let mutable start = position
+
+        while start < line.Length && line[start] = space do
+            start <- start + 1
+
+        let rest = line.Slice start
+
+        let length =
+            match rest.IndexOf space with
+            | -1 -> rest.Length
+            | found -> found
+
+        position <- start + length
+        rest.Slice(0, length)
+
+    /// Start and end of each token of the line, one after the other in `tokens`; returns how many there are, at most `countMax`.
+    let split (line: ReadOnlySpan<byte>) (tokens: Span<int>) : int =
+        let mutable position = 0
+        let mutable count = 0
+        let mutable more = true
+
+        while more && count < countMax do
+            let length = (next line &position).Length
+
+            if length = 0 then
+                more <- false
+            else
+                tokens[2 * count] <- position - length
+                tokens[2 * count + 1] <- position
+                count <- count + 1
+
+        count
+
+    /// The token with this number.
+    let inline item (line: ReadOnlySpan<byte>) (tokens: Span<int>) (index: int) : ReadOnlySpan<byte> =
+        line.Slice(tokens[2 * index], tokens[2 * index + 1] - tokens[2 * index])
+
+    /// Its length.
+    let inline length (tokens: Span<int>) (index: int) : int = tokens[2 * index + 1] - tokens[2 * index]
+
+    /// Whether the token is the word `noreply`.
+    let isNoreply (token: ReadOnlySpan<byte>) : bool = token.Length = 7 && CommandName.pack token = CommandName.Noreply
+
+    /// Whether the last token is `noreply`, and not one of the first `required`.
+    let endInNoreply (line: ReadOnlySpan<byte>) (tokens: Span<int>) (count: int) (required: int) : bool =
+        count > required && isNoreply (item line tokens (count - 1))
