@@ -1,0 +1,67 @@
+namespace LsmFs.Load;
+
+/// <summary>Runs one workload against one server: connects, warms up, measures, disconnects.</summary>
+public static class Runner
+{
+    public static Measurement Run(Workload workload, Target target, CancellationToken stop)
+    {
+        var dataset = workload.CreateDataset();
+        var zipfian = workload.ZipfianTheta is { } theta ? new Zipfian(workload.KeyCount, theta) : null;
+        var loops = new List<Loop>(workload.ThreadCount);
+        try
+        {
+            for (var thread = 0; thread < workload.ThreadCount; thread++)
+            {
+                loops.Add(new Loop(workload, target, dataset, zipfian, thread));
+                loops[thread].Connect();
+            }
+            if (workload.Kind == WorkloadKind.Run && workload.WarmupSeconds > 0)
+            {
+                RunLoops(loops, workload.WarmupSeconds, stop);
+            }
+            var isTimed = workload.Kind == WorkloadKind.Run && workload.OperationCount is null;
+            var serverBefore = Sample(target);
+            var generatorBefore = Environment.CpuUsage.TotalTime;
+            var startedAt = ArrivalSchedule.Now;
+            RunLoops(loops, isTimed ? workload.Seconds : null, stop);
+            var generatorCpu = Environment.CpuUsage.TotalTime - generatorBefore;
+            var serverAfter = Sample(target);
+
+            var result = new LoopResult();
+            loops.ForEach(loop => result.Add(loop.Result));
+            var elapsed = (loops.Max(loop => loop.EndedAt) - startedAt) / 1e9;
+            return Measurement.From(workload, target, result, elapsed, serverBefore, serverAfter, generatorCpu.TotalSeconds);
+        }
+        finally
+        {
+            loops.ForEach(loop => loop.Dispose());
+        }
+    }
+
+    static ProcessSample? Sample(Target target) => target.ProcessId is { } id ? ProcessSample.Read(id) : null;
+
+    /// <summary>Runs every loop on a thread of its own; the first failure stops the others and is thrown here.</summary>
+    static void RunLoops(List<Loop> loops, double? seconds, CancellationToken stop)
+    {
+        using var failed = CancellationTokenSource.CreateLinkedTokenSource(stop);
+        Exception? failure = null;
+        var threads = loops.ConvertAll(loop => new Thread(() =>
+        {
+            try
+            {
+                loop.Run(seconds, failed.Token);
+            }
+            catch (Exception exception)
+            {
+                Interlocked.CompareExchange(ref failure, exception, null);
+                failed.Cancel();
+            }
+        }));
+        threads.ForEach(thread => thread.Start());
+        threads.ForEach(thread => thread.Join());
+        if (failure is not null)
+        {
+            throw failure is LoadException ? failure : new InvalidOperationException("a load loop failed", failure);
+        }
+    }
+}
