@@ -35,8 +35,10 @@ module FileName =
 
     let private tryNumber (digits: string) : FileNumber option =
         match UInt64.TryParse(digits, NumberStyles.None, CultureInfo.InvariantCulture) with
-        | true, number when FileNumber(number).ToString() = digits -> Some(FileNumber number)
-        | _ -> None
+        | true, value ->
+            let number = FileNumber value
+            if number.ToString() = digits then Some number else None
+        | false, _ -> None
 
     /// What a name stands for; `None` for a file that is not the store's, which is left alone.
     let tryParse (name: string) : StoreFile option =

@@ -11,6 +11,7 @@ type RecoveryPlan = {
 }
 
 /// The memtables that replayed logs add up to.
+[<NoEquality; NoComparison>]
 type RecoveredLogs = {
     /// Oldest first.
     Memtables: FrozenMemtable list

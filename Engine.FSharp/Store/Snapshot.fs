@@ -8,7 +8,7 @@ namespace LsmFs.Engine
 // 4. `Tables` has for each table of `Version` its opened reader, at the same place.
 
 /// A memtable that takes no more writes and waits to become a table.
-[<Sealed; AllowNullLiteral>]
+[<Sealed>]
 type FrozenMemtable(memtable: Memtable, firstLog: FileNumber) =
     /// What it holds.
     member _.Memtable = memtable
@@ -16,7 +16,7 @@ type FrozenMemtable(memtable: Memtable, firstLog: FileNumber) =
     member _.FirstLog = firstLog
 
 /// All that a reader needs: an immutable value.
-[<Sealed; AllowNullLiteral>]
+[<Sealed>]
 type Snapshot
     (
         active: Memtable,

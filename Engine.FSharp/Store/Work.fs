@@ -8,9 +8,13 @@ type WritePressure =
     /// Level 0 waits to be compacted.
     | LevelZero = 2
 
-/// What has to be done next, decided from a snapshot alone.
+/// What has to be done next, decided from a snapshot alone, and the jobs that do it.
 [<RequireQualifiedAccess>]
 module Work =
+
+    /// How much a job reads at once from a table, in bytes.
+    [<Literal>]
+    let private readLengthBytesMax = 262144
 
     /// Whether the active memtable is full.
     let shouldFreeze (options: Options) (active: Memtable) : bool = active.SizeBytes >= options.MemtableSizeBytes
@@ -24,9 +28,28 @@ module Work =
         else
             WritePressure.None
 
-    /// The memtable to flush next: the oldest, so that level 0 stays in order. Null when there is none.
-    let flushNext (snapshot: Snapshot) : FrozenMemtable =
-        if snapshot.Frozen.Length = 0 then null else snapshot.Frozen[snapshot.Frozen.Length - 1]
+    let private rangesOf (tables: TableMeta[]) : KeyRange[] =
+        tables
+        |> Array.map (fun table -> {
+            Smallest = table.Properties.SmallestKey
+            Largest = table.Properties.LargestKey
+        })
+
+    let private rules (snapshot: Snapshot) (nowSeconds: uint32) (olderRanges: KeyRange[] seq) : JobRules = {
+        NowSeconds = nowSeconds
+        FlushedThrough = snapshot.Flush.Through
+        OlderRanges = olderRanges |> Seq.filter (Array.isEmpty >> not) |> Array.ofSeq
+    }
+
+    /// The memtable to flush next: the oldest, so that level 0 stays in order.
+    let flushNext (snapshot: Snapshot) : FrozenMemtable option = Array.tryLast snapshot.Frozen
+
+    /// The job that makes tables of the oldest frozen memtable. Everything in tables is older than it.
+    let flushJob (options: Options) (snapshot: Snapshot) (oldest: FrozenMemtable) (nowSeconds: uint32) : Job =
+        let levels = snapshot.Version.Levels
+        let levelZero = levels[0] |> Seq.map (fun table -> rangesOf [| table |])
+        let deeper = levels |> Seq.skip 1 |> Seq.map rangesOf
+        Job(options, [| MemtableSource oldest.Memtable |], rules snapshot nowSeconds (Seq.append levelZero deeper))
 
     /// The edit that puts the tables made of the oldest frozen memtable in level 0.
     let flushEdit (snapshot: Snapshot) (outputs: TableMeta list) : VersionEdit = {
@@ -36,3 +59,21 @@ module Work =
             Flush = ValueSome snapshot.Flush
             Added = outputs |> List.map (fun table -> 0, table)
     }
+
+    /// The job that carries out a plan made from this snapshot's version.
+    let compactionJob (options: Options) (snapshot: Snapshot) (plan: CompactionPlan) (nowSeconds: uint32) : Job =
+        let readers =
+            Seq.concat snapshot.Tables |> Seq.map (fun table -> table.Number, table) |> Map.ofSeq
+
+        let run (tables: TableMeta[]) : EntrySource =
+            TableRunSource(tables |> Array.map (fun table -> readers[table.Number]), KeyBounds.all, readLengthBytesMax)
+
+        let inputs =
+            if plan.Level = 0 then
+                plan.Inputs |> Array.map (fun table -> run [| table |])
+            else
+                [| run plan.Inputs |]
+
+        let sources = if plan.NextInputs.Length = 0 then inputs else Array.append inputs [| run plan.NextInputs |]
+        let deeper = snapshot.Version.Levels |> Seq.skip (plan.Level + 2) |> Seq.map rangesOf
+        Job(options, sources, rules snapshot nowSeconds deeper)

@@ -63,6 +63,24 @@ internal sealed class Committer : IDisposable
         }
     }
 
+    /// <summary>Asks for the active memtable to be frozen after what was submitted before.</summary>
+    private sealed class FreezeRequest : Submission
+    {
+        internal ManualResetEventSlim IsDone { get; } = new(false);
+
+        protected internal override void Execute(WriteContext context) => context.IsFreezeWanted = true;
+
+        protected internal override void Completed(CommitOutcome outcome) => IsDone.Set();
+    }
+
+    /// <summary>Freezes the active memtable after what was submitted before, and returns when that is done.</summary>
+    internal void FreezeActive()
+    {
+        var request = new FreezeRequest();
+        Submit(request);
+        request.IsDone.Wait();
+    }
+
     /// <summary>Takes a memtable that no reader can reach; its memory serves the next ones.</summary>
     internal void Recycle(Memtable memtable) => _recyclable.Enqueue(memtable);
 
@@ -171,12 +189,22 @@ internal sealed class Committer : IDisposable
             }
 
             ExecuteGroup();
-            if (!_context.HasWrites)
+            if (_context.HasWrites)
             {
-                return null;
+                if (TryAppend() is { } refusal)
+                {
+                    return refusal;
+                }
+
+                _store.PublishCommit(_context.CommitMemtable(), _context.Flush, _context.LastSequence);
             }
 
-            return TryAppend() ?? Publish();
+            if (_context.IsFreezeWanted && !_store.Current.Active.IsEmpty)
+            {
+                Freeze();
+            }
+
+            return null;
         }
         catch (IOException cause)
         {
@@ -241,12 +269,6 @@ internal sealed class Committer : IDisposable
             }
         }
 
-        return null;
-    }
-
-    private string? Publish()
-    {
-        _store.PublishCommit(_context.CommitMemtable(), _context.Flush, _context.LastSequence);
         return null;
     }
 

@@ -1,4 +1,5 @@
 using LsmFs.Engine;
+using Microsoft.FSharp.Core;
 using Microsoft.Win32.SafeHandles;
 
 namespace LsmFs.Host;
@@ -32,7 +33,7 @@ internal sealed class DataFolder : IDisposable
             throw new StoreException($"cannot create the data folder {full}: {cause.Message}; choose another one with --data", cause);
         }
 
-        var lockPath = System.IO.Path.Combine(full, FileNameModule.ofFile(StoreFile.Lock));
+        var lockPath = System.IO.Path.Combine(full, FileName.ofFile(StoreFile.Lock));
         try
         {
             return new DataFolder(full, File.OpenHandle(lockPath, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None));
@@ -53,7 +54,7 @@ internal sealed class DataFolder : IDisposable
 
     /// <summary>The files of the store; others that may lie in the folder are left out.</summary>
     internal IReadOnlyList<StoreFile> Files() =>
-        [.. Directory.EnumerateFiles(Path).Select(file => FileNameModule.tryParse(System.IO.Path.GetFileName(file))).Where(file => file is not null).Select(file => file.Value)];
+        [.. Directory.EnumerateFiles(Path).Select(file => FileName.tryParse(System.IO.Path.GetFileName(file))).OfType<FSharpOption<StoreFile>>().Select(file => file.Value)];
 
     /// <summary>Whether the file is there.</summary>
     internal bool Exists(StoreFile file) => File.Exists(PathOf(file));
@@ -100,7 +101,7 @@ internal sealed class DataFolder : IDisposable
     /// <summary>Releases the lock.</summary>
     public void Dispose() => _lock.Dispose();
 
-    private string PathOf(StoreFile file) => System.IO.Path.Combine(Path, FileNameModule.ofFile(file));
+    private string PathOf(StoreFile file) => System.IO.Path.Combine(Path, FileName.ofFile(file));
 
     // On Unix the base library reports a lock held by somebody else as EWOULDBLOCK (11, 35 on macOS); on Windows as ERROR_SHARING_VIOLATION.
     private static bool IsSharingViolation(IOException cause) =>

@@ -35,10 +35,10 @@ internal sealed class LogWriter : IDisposable
         var file = folder.Create(name);
         try
         {
-            var header = new ByteBuffer(LogFileModule.headerLength);
+            var header = new ByteBuffer(LogFile.headerLength);
             var salt = (ulong)System.Security.Cryptography.RandomNumberGenerator.GetInt32(int.MaxValue) << 32
                 | (uint)System.Security.Cryptography.RandomNumberGenerator.GetInt32(int.MaxValue);
-            var seed = LogFileModule.appendHeader(header, kind, number, salt);
+            var seed = LogFile.appendHeader(header, kind, number, salt);
             RandomAccess.Write(file, header.Written, 0);
             if (durable)
             {

@@ -81,14 +81,14 @@ internal sealed class ManifestWriter : IDisposable
     public void Dispose() => _log?.Dispose();
 
     private VersionEdit WithNextFile(VersionEdit edit) =>
-        new(edit.OldestLog, FSharp.Core.FSharpValueOption<FileNumber>.NewValueSome(_nextFileNumber()), edit.LastSequence, edit.Flush, edit.Removed, edit.Added);
+        new(edit.OldestLog, Microsoft.FSharp.Core.FSharpValueOption<FileNumber>.NewValueSome(_nextFileNumber()), edit.LastSequence, edit.Flush, edit.Removed, edit.Added);
 
     private void AppendTo(LogWriter log, VersionEdit edit)
     {
         _frame.Clear();
-        var start = LogFileModule.startFrame(_frame);
+        var start = LogFile.startFrame(_frame);
         VersionEditModule.encode(_frame, edit);
-        LogFileModule.finishFrame(_frame, log.Seed, start);
+        LogFile.finishFrame(_frame, log.Seed, start);
         var isIntact = true;
         log.Append(_frame.Written, ref isIntact);
         log.Sync();

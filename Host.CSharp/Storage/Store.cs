@@ -38,6 +38,7 @@ public sealed class Store : IDisposable
         var writer = options.Durability == Durability.Memory ? null : LogWriter.Create(folder, LogKind.WriteAheadLog, activeLog, durable: true);
         _committer = new Committer(this, chunks, writer);
         _background = new BackgroundWork(this);
+        _background.Start();
         if (options.Durability == Durability.Memory)
         {
             log.NotDurable();
@@ -125,7 +126,20 @@ public sealed class Store : IDisposable
     }
 
     /// <summary>Writes the active memtable and all frozen ones to tables, and returns when that is done. Throws <see cref="StoreException"/> when it fails.</summary>
-    public void Flush() => _background.FlushAll(_committer);
+    public void Flush()
+    {
+        _committer.FreezeActive();
+        var waiting = Current.Frozen;
+        while (Current.Frozen.Any(waiting.Contains))
+        {
+            if (BackgroundFailure is { } failure)
+            {
+                throw new StoreException($"the flush failed: {failure}");
+            }
+
+            Thread.Sleep(1);
+        }
+    }
 
     /// <summary>
     /// Commits what was submitted, syncs and closes the store, and releases its folder. Without a log the memtables are written to tables first.
@@ -197,6 +211,35 @@ public sealed class Store : IDisposable
                 before = Current;
             }
             while (!TryPublish(before, transition(edit, before)));
+        }
+    }
+
+    /// <summary>Closes and deletes a table that nothing refers to.</summary>
+    internal void DeleteTable(FileNumber number)
+    {
+        try
+        {
+            Tables.Delete(number);
+        }
+        catch (IOException cause)
+        {
+            Log.DeleteFailed(FileName.ofFile(StoreFile.NewTable(number)), cause.Message);
+        }
+    }
+
+    /// <summary>Deletes the logs whose entries are all in tables.</summary>
+    internal void DeleteLogsBefore(FileNumber oldestLog)
+    {
+        foreach (var log in Folder.Files().OfType<StoreFile.Log>().Where(log => log.Item.Value < oldestLog.Value))
+        {
+            try
+            {
+                Folder.Delete(log);
+            }
+            catch (IOException cause)
+            {
+                Log.DeleteFailed(FileName.ofFile(log), cause.Message);
+            }
         }
     }
 

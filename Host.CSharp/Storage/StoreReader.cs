@@ -87,11 +87,11 @@ public sealed class StoreReader : IDisposable
         }
         catch (IOException cause)
         {
-            _store.Log.TableUnreadable(FileNameModule.ofFile(StoreFile.NewTable(table.Number)), handle.OffsetBytes, cause.Message);
+            _store.Log.TableUnreadable(table.File, handle.OffsetBytes, cause.Message);
             return false;
         }
 
-        var verified = Block.verify(table.Number, handle, block);
+        var verified = Block.verify(table.File, handle, _block, 0);
         if (verified.IsError)
         {
             var damage = verified.ErrorValue;

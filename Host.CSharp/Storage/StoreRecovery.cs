@@ -60,7 +60,7 @@ internal static class StoreRecovery
         foreach (var file in recovered.Leftovers.Concat(emptyLogs))
         {
             folder.Delete(file);
-            log.LeftoverRemoved(FileNameModule.ofFile(file));
+            log.LeftoverRemoved(FileName.ofFile(file));
         }
     }
 
@@ -77,17 +77,17 @@ internal static class StoreRecovery
         var file = StoreFile.NewManifest(number);
         if (!folder.Exists(file))
         {
-            throw new StoreException($"the data in {folder.Path} is damaged: CURRENT names {FileNameModule.ofFile(file)}, and it is not there");
+            throw new StoreException($"the data in {folder.Path} is damaged: CURRENT names {FileName.ofFile(file)}, and it is not there");
         }
 
-        return (number, Require(folder, ManifestReplay.replay(options.LevelCount, number, FileNameModule.ofFile(file), folder.ReadAll(file))));
+        return (number, Require(folder, ManifestReplay.replay(options.LevelCount, number, FileName.ofFile(file), folder.ReadAll(file))));
     }
 
     private static ReplayedLog ReadLog(DataFolder folder, FileNumber number)
     {
         var file = StoreFile.NewLog(number);
         var bytes = folder.ReadAll(file);
-        return new ReplayedLog(number, bytes, Require(folder, LogFileModule.replay(LogKind.WriteAheadLog, number, FileNameModule.ofFile(file), bytes)));
+        return new ReplayedLog(number, bytes, Require(folder, LogFile.replay(LogKind.WriteAheadLog, number, FileName.ofFile(file), bytes)));
     }
 
     private static void CutTornTails(DataFolder folder, IEnumerable<ReplayedLog> logs, ILogger log)
@@ -96,7 +96,7 @@ internal static class StoreRecovery
         {
             var file = StoreFile.NewLog(torn.Number);
             folder.Truncate(file, torn.Replay.ValidLengthBytes);
-            log.TornTailCut(FileNameModule.ofFile(file), torn.Replay.TornBytes);
+            log.TornTailCut(FileName.ofFile(file), torn.Replay.TornBytes);
         }
     }
 

@@ -13,7 +13,7 @@ internal sealed class TableFiles(DataFolder folder) : IDisposable
     internal Table Open(FileNumber number)
     {
         var file = StoreFile.NewTable(number);
-        var name = FileNameModule.ofFile(file);
+        var name = FileName.ofFile(file);
         var handle = folder.OpenRead(file);
         try
         {

@@ -33,6 +33,9 @@ public sealed class WriteContext
     /// <summary>Whether the batch has any writes.</summary>
     internal bool HasWrites { get; private set; }
 
+    /// <summary>Whether the memtable is to be frozen once the group is committed.</summary>
+    internal bool IsFreezeWanted { get; set; }
+
     /// <summary>Bytes that the batch will take in the log.</summary>
     internal int FrameLength => _frame.Length;
 
@@ -71,8 +74,9 @@ public sealed class WriteContext
         _editor = snapshot.Active.Edit();
         _lastSequence = snapshot.LastSequence.Value;
         HasWrites = false;
+        IsFreezeWanted = false;
         _frame.ClearAndTrim(4 * 1024 * 1024);
-        _frameStart = LogFileModule.startFrame(_frame);
+        _frameStart = LogFile.startFrame(_frame);
         if (Flush.IsDue(nowSeconds))
         {
             FlushAll(0);
@@ -82,7 +86,7 @@ public sealed class WriteContext
     /// <summary>The batch as a frame of the log.</summary>
     internal ReadOnlySpan<byte> FinishFrame(uint seed)
     {
-        LogFileModule.finishFrame(_frame, seed, _frameStart);
+        LogFile.finishFrame(_frame, seed, _frameStart);
         return _frame.Written;
     }
 
@@ -100,7 +104,7 @@ public sealed class WriteContext
         if (!_logged)
         {
             // Without a log the frame only lends its memory to one entry at a time.
-            _frame.Truncate(LogFileModule.frameHeaderLength);
+            _frame.Truncate(LogFile.frameHeaderLength);
         }
     }
 

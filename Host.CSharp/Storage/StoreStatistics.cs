@@ -1,0 +1,68 @@
+using LsmFs.Engine;
+
+namespace LsmFs.Host;
+
+/// <summary>Figures of a store at one moment.</summary>
+public sealed record StoreStatistics
+{
+    /// <summary>Entries in tables, those included that newer ones shadow, and tombstones.</summary>
+    public required long EntryCount { get; init; }
+
+    /// <summary>The sequence number of the newest write: how many there have been in the life of the store.</summary>
+    public required ulong LastSequence { get; init; }
+
+    /// <summary>Bytes of the active and the frozen memtables.</summary>
+    public required long MemtableBytes { get; init; }
+
+    /// <summary>Frozen memtables that wait to be flushed.</summary>
+    public required int FrozenMemtableCount { get; init; }
+
+    /// <summary>Tables, by level.</summary>
+    public required IReadOnlyList<int> TableCounts { get; init; }
+
+    /// <summary>Bytes of the tables, by level.</summary>
+    public required IReadOnlyList<long> TableBytes { get; init; }
+
+    /// <summary>Memory of filters and indexes.</summary>
+    public required long TableMemoryBytes { get; init; }
+
+    /// <summary>Flushes since the store was opened.</summary>
+    public required long FlushCount { get; init; }
+
+    /// <summary>Bytes that flushes have written.</summary>
+    public required long FlushedBytes { get; init; }
+
+    /// <summary>Compactions since the store was opened, moves left out.</summary>
+    public required long CompactionCount { get; init; }
+
+    /// <summary>Bytes that compactions have read.</summary>
+    public required long CompactionReadBytes { get; init; }
+
+    /// <summary>Bytes that compactions have written.</summary>
+    public required long CompactionWrittenBytes { get; init; }
+
+    /// <summary>Why writes are refused, or null.</summary>
+    public required string? WriteRefusal { get; init; }
+
+    internal static StoreStatistics Of(Snapshot snapshot, BackgroundCounters counters, string? refusal)
+    {
+        var levels = snapshot.Version.Levels;
+        var memtables = snapshot.Frozen.Select(frozen => frozen.Memtable).Append(snapshot.Active).ToArray();
+        return new StoreStatistics
+        {
+            EntryCount = levels.Sum(level => level.Sum(table => table.Properties.EntryCount)),
+            LastSequence = snapshot.LastSequence.Value,
+            MemtableBytes = memtables.Sum(memtable => memtable.SizeBytes),
+            FrozenMemtableCount = snapshot.Frozen.Length,
+            TableCounts = [.. levels.Select(level => level.Length)],
+            TableBytes = [.. levels.Select(level => level.Sum(table => table.SizeBytes))],
+            TableMemoryBytes = snapshot.Tables.Sum(level => level.Sum(table => table.MemoryBytes)),
+            FlushCount = counters.FlushCount,
+            FlushedBytes = counters.FlushedBytes,
+            CompactionCount = counters.CompactionCount,
+            CompactionReadBytes = counters.CompactionReadBytes,
+            CompactionWrittenBytes = counters.CompactionWrittenBytes,
+            WriteRefusal = refusal,
+        };
+    }
+}

@@ -1,0 +1,112 @@
+using LsmFs.Engine;
+using Microsoft.Win32.SafeHandles;
+
+namespace LsmFs.Host;
+
+/// <summary>The work was given up because the store is closing.</summary>
+internal sealed class WorkCancelledException : Exception;
+
+/// <summary>
+/// Carries out a job of the engine: reads the blocks it asks for and writes the tables it makes. The tables are synced and opened when
+/// <see cref="Run"/> returns, and not yet part of the store.
+/// </summary>
+internal sealed class TableWriter(Store store)
+{
+    private readonly List<FileNumber> _created = [];
+    private SafeFileHandle? _output;
+    private long _outputBytes;
+
+    /// <summary>Bytes read from tables.</summary>
+    internal long ReadBytes { get; private set; }
+
+    /// <summary>Bytes written to tables.</summary>
+    internal long WrittenBytes { get; private set; }
+
+    /// <summary>
+    /// Runs a job to its end. Throws <see cref="IOException"/> when the disk fails, <see cref="StoreException"/> when an input is damaged, and
+    /// <see cref="WorkCancelledException"/>; the tables made so far are deleted then.
+    /// </summary>
+    internal IReadOnlyList<Table> Run(Job job, CancellationToken cancelled)
+    {
+        try
+        {
+            while (true)
+            {
+                if (cancelled.IsCancellationRequested)
+                {
+                    throw new WorkCancelledException();
+                }
+
+                switch (job.Next())
+                {
+                    case JobStep.Read read:
+                        Supply(job, read.read);
+                        break;
+                    case JobStep.Write write:
+                        Append(write.bytes);
+                        break;
+                    case JobStep.TableFinished:
+                        FinishTable();
+                        break;
+                    case JobStep.Failed failed:
+                        throw StoreException.Damaged(store.Folder.Path, failed.corruption);
+                    default:
+                        return OpenTables();
+                }
+            }
+        }
+        catch
+        {
+            Discard();
+            throw;
+        }
+    }
+
+    private void Supply(Job job, BlockRead read)
+    {
+        store.Tables.Read(read.Table, read.Handle.OffsetBytes, read.Destination.AsSpan(0, read.Handle.LengthBytes));
+        ReadBytes += read.Handle.LengthBytes;
+        job.Supply();
+    }
+
+    private void Append(ArraySegment<byte> bytes)
+    {
+        if (_output is null)
+        {
+            var number = store.NextFileNumber();
+            _output = store.Folder.Create(StoreFile.NewTable(number));
+            _created.Add(number);
+            _outputBytes = 0;
+        }
+
+        RandomAccess.Write(_output, bytes, _outputBytes);
+        _outputBytes += bytes.Count;
+        WrittenBytes += bytes.Count;
+    }
+
+    private void FinishTable()
+    {
+        Posix.Sync(_output!);
+        _output!.Dispose();
+        _output = null;
+    }
+
+    private List<Table> OpenTables()
+    {
+        if (_created.Count > 0)
+        {
+            store.Folder.Sync();
+        }
+
+        return [.. _created.Select(store.Tables.Open)];
+    }
+
+    private void Discard()
+    {
+        _output?.Dispose();
+        foreach (var number in _created)
+        {
+            store.DeleteTable(number);
+        }
+    }
+}
