@@ -1,0 +1,99 @@
+using System.Runtime.InteropServices;
+using LsmFs.Cli;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Console;
+
+namespace LsmFs.Host;
+
+/// <summary><c>lsmfs serve</c>: the process around a served store, from its options to its exit code.</summary>
+internal static class ServeCommand
+{
+    // Traces are for whoever mends the program; an operator gets one line.
+    private const int TraceVerbosity = 2;
+
+    /// <summary>
+    /// Serves until SIGTERM, SIGINT or SIGUSR1. Returns the exit code; a failure has been told in one line on stderr by then.
+    /// </summary>
+    public static async Task<int> RunAsync(ServeOptions options)
+    {
+        AppDomain.CurrentDomain.UnhandledException += (_, fault) =>
+        {
+            // A thread of ours ran into something unforeseen. Whatever is acknowledged is in the log, so the end of the process is
+            // the safe state; and it comes before the runtime writes its own report.
+            Report((Exception)fault.ExceptionObject, options.Verbosity);
+            Environment.Exit(ExitCode.Fault);
+        };
+
+        try
+        {
+            using var host = Build(options);
+            await host.StartAsync();
+            using var restart = OnUserSignal(host.Services.GetRequiredService<IHostApplicationLifetime>());
+            await host.WaitForShutdownAsync();
+            return ExitCode.Success;
+        }
+        catch (OperationCanceledException)
+        {
+            // Stopped while it was starting: the store has been closed by the host's end.
+            return ExitCode.Success;
+        }
+        catch (Exception failure)
+        {
+            return Report(failure, options.Verbosity);
+        }
+    }
+
+    /// <summary>One line on stderr about a failure, and the exit code for it.</summary>
+    private static int Report(Exception failure, int verbosity)
+    {
+        var isKnown = failure is StoreException or ListenException;
+        var message = OneLineFormatter.InOneLine(failure.Message);
+        Console.Error.WriteLine(
+            isKnown ? $"lsmfs: {message}"
+            : verbosity >= TraceVerbosity ? $"lsmfs: unexpected {failure}"
+            : $"lsmfs: unexpected {failure.GetType().Name}: {message} (-vv shows where)");
+        return isKnown ? ExitCode.Failure : ExitCode.Fault;
+    }
+
+    private static IHost Build(ServeOptions options)
+    {
+        // No defaults: neither environment nor configuration files decide anything here, and start-up is shorter by them.
+        var builder = new HostApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
+
+        builder.Logging
+            .SetMinimumLevel(options.Verbosity switch { 0 => LogLevel.Information, 1 => LogLevel.Debug, _ => LogLevel.Trace })
+            .AddFilter("Microsoft", options.Verbosity >= TraceVerbosity ? LogLevel.Trace : LogLevel.None)
+            .AddConsole(console =>
+            {
+                console.FormatterName = OneLineFormatter.FormatterName;
+                console.LogToStandardErrorThreshold = LogLevel.Trace;
+            })
+            .AddConsoleFormatter<OneLineFormatter, OneLineFormatterOptions>(
+                formatter => formatter.WithTraces = options.Verbosity >= TraceVerbosity);
+
+        builder.Services.Configure<ConsoleLifetimeOptions>(lifetime => lifetime.SuppressStatusMessages = true);
+        // The server bounds the time it waits for clients; the store takes the time that its last sync takes.
+        builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = Timeout.InfiniteTimeSpan);
+        builder.Services.AddSingleton(options);
+        builder.Services.AddHostedService<ServeService>();
+        return builder.Build();
+    }
+
+    // memcached's signal for a restart that keeps the data. Here every stop keeps it.
+    private static PosixSignalRegistration? OnUserSignal(IHostApplicationLifetime lifetime)
+    {
+        if (OperatingSystem.IsWindows())
+        {
+            return null;
+        }
+
+        var signal = (PosixSignal)(OperatingSystem.IsLinux() ? 10 : 30);
+        return PosixSignalRegistration.Create(signal, context =>
+        {
+            context.Cancel = true;
+            lifetime.StopApplication();
+        });
+    }
+}

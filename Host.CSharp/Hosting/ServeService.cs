@@ -1,0 +1,103 @@
+using LsmFs.Cli;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+
+namespace LsmFs.Host;
+
+/// <summary>
+/// The life of one served store. The order is the point: the store is open before the first client is let in, and the last reply
+/// is out before the store is closed.
+/// </summary>
+internal sealed partial class ServeService(ServeOptions options, ILogger<ServeService> logger) : IHostedService, IDisposable
+{
+    private Store? store;
+    private Server? server;
+
+    /// <summary>Opens the store, which may replay its log, and starts to serve it.</summary>
+    public Task StartAsync(CancellationToken cancellationToken)
+    {
+        if (options.Durability == Durability.Memory)
+        {
+            WarnNoLog(logger);
+        }
+
+        var endPoints = AddressResolver.Resolve(options.Addresses);
+
+        var storeOptions = new StoreOptions
+        {
+            DataFolder = options.DataFolder,
+            Durability = options.Durability,
+            MemoryBudgetBytes = options.MemoryBudgetBytes,
+        };
+        store = Store.Open(storeOptions, logger);
+
+        // A stop asked for while the log was replayed.
+        cancellationToken.ThrowIfCancellationRequested();
+
+        var serverOptions = new ServerOptions
+        {
+            EndPoints = endPoints,
+            ThreadCount = options.ThreadCount,
+            ConnectionCountMax = options.ConnectionCountMax,
+            ValueLengthMax = options.ValueSizeBytesMax,
+            Version = CommandLine.Version,
+        };
+        server = Server.Start(serverOptions, store, logger);
+
+        LogServing(
+            logger,
+            CommandLine.Version,
+            string.Join(", ", server.EndPoints),
+            Path.GetFullPath(options.DataFolder),
+            NameOf(options.Durability),
+            Environment.ProcessId);
+        return Task.CompletedTask;
+    }
+
+    /// <summary>Lets no one in any more, finishes the replies, makes everything durable and closes the store.</summary>
+    public async Task StopAsync(CancellationToken cancellationToken)
+    {
+        LogStopping(logger);
+
+        if (server is not null)
+        {
+            await server.StopAsync();
+            server = null;
+        }
+
+        Dispose();
+        LogStopped(logger);
+    }
+
+    /// <summary>Closes the store if <see cref="StopAsync"/> did not: a start that failed half way is not stopped.</summary>
+    public void Dispose()
+    {
+        store?.Dispose();
+        store = null;
+    }
+
+    private static string NameOf(Durability durability) => durability switch
+    {
+        Durability.Sync => "sync",
+        Durability.Os => "os",
+        Durability.Memory => "memory",
+        _ => throw new InvalidOperationException("an unknown durability"),
+    };
+
+    [LoggerMessage(
+        LogLevel.Warning,
+        "--durability memory: NOTHING IS LOGGED; a write that is not yet in a table when this process ends is lost")]
+    private static partial void WarnNoLog(ILogger logger);
+
+    [LoggerMessage(
+        LogLevel.Information,
+        "lsmfs {Version} serves memcached on {EndPoints}, data in {DataFolder}, durability {Durability}, process {ProcessId}")]
+    private static partial void LogServing(
+        ILogger logger, string version, string endPoints, string dataFolder, string durability, int processId);
+
+    [LoggerMessage(LogLevel.Information, "stopping: finishing replies and closing the store")]
+    private static partial void LogStopping(ILogger logger);
+
+    [LoggerMessage(LogLevel.Information, "stopped")]
+    private static partial void LogStopped(ILogger logger);
+}

@@ -1,0 +1,23 @@
+using LsmFs.Cli;
+using LsmFs.Host;
+
+switch (CommandLine.Parse(args))
+{
+    case ParsedCommandLine.Serve serve:
+        return await ServeCommand.RunAsync(serve.Options);
+
+    case ParsedCommandLine.ShowHelp help:
+        Console.Out.WriteLine(help.HelpText);
+        return ExitCode.Success;
+
+    case ParsedCommandLine.ShowVersion version:
+        Console.Out.WriteLine(version.VersionText);
+        return ExitCode.Success;
+
+    case ParsedCommandLine.Refuse refusal:
+        Console.Error.WriteLine(refusal.Reason);
+        return CommandLine.RefusalExitCode;
+
+    default:
+        throw new InvalidOperationException("the command line asks for something that the program does not know");
+}
