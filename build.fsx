@@ -26,6 +26,8 @@ let private start (program: string) (arguments: string list) =
     let info = ProcessStartInfo(program, arguments)
     info.Environment["DOTNET_CLI_TELEMETRY_OPTOUT"] <- "1"
     info.Environment["DOTNET_NOLOGO"] <- "1"
+    // `dotnet format` has no -c, and would look for what the F# projects built among the Debug output.
+    info.Environment["Configuration"] <- "Release"
 
     match Process.Start info with
     | null -> fail $"could not start {program}"
@@ -77,6 +79,8 @@ let restoreTools () = require "could not restore the formatter" [ "tool"; "resto
 let format (_: string list) : unit =
     restoreTools ()
     require "fantomas failed" [ "fantomas"; root ]
+    // C# is understood, not only read: its formatter needs what the F# projects offer it.
+    buildRelease (Path.Combine(root, "Cli.FSharp"))
     require "dotnet format failed" [ "format"; solution; "--verbosity"; "quiet" ]
 
 /// True when every file is as `format` would leave it. What is not is named on the way.
