@@ -1,0 +1,258 @@
+using LsmFs.Engine;
+using Decision = LsmFs.Engine.Execute;
+
+namespace LsmFs.Host;
+
+// Serving commands: the parser's steps, retrievals that may stop at any key, writes that are collected.
+internal sealed partial class Connection
+{
+    private Retrieval _retrieval;
+
+    /// <summary>A retrieval that has begun. The line stays in the input until its last key is answered.</summary>
+    private struct Retrieval
+    {
+        public Verb Verb;
+        public int Exptime;
+        public int KeysOffset;
+        public int KeysLength;
+        public int Position;
+        public int ConsumedBytes;
+    }
+
+    /// <summary>What takes the place of a value that the disk does not give back.</summary>
+    public static ReadOnlySpan<byte> Unreadable => "SERVER_ERROR the stored value cannot be read, see the server's log\r\n"u8;
+
+    /// <summary>Serves commands until the input, the output or the turn's share of work ends; returns the bytes that are done with.</summary>
+    private int Execute(ReadOnlySpan<byte> input)
+    {
+        int consumed = 0;
+
+        while (_output is null && !_isWaiting && !_isClosing && !_isClosed)
+        {
+            if (_workLeft <= 0)
+            {
+                if (!_isDue)
+                {
+                    MakeDue();
+                }
+
+                break;
+            }
+
+            if (_retrieval.Verb != Verb.None)
+            {
+                // One that stopped has changed what the loop's conditions look at.
+                if (ContinueRetrieval(input[consumed..]))
+                {
+                    consumed += _retrieval.ConsumedBytes;
+                    _retrieval = default;
+                }
+            }
+            else if (consumed == input.Length || !TryStep(input[consumed..], ref consumed))
+            {
+                break;
+            }
+        }
+
+        return consumed;
+    }
+
+    /// <summary>One step of the parser; false when nothing came of it, and the same bytes are to be parsed again later.</summary>
+    private bool TryStep(ReadOnlySpan<byte> input, ref int consumed)
+    {
+        // Whoever does not carry out a step must parse it again, from the state before it.
+        ParserState before = _parser;
+        Command command = default;
+        ParseStep step = Parser.parse(loop.Server.Options.ValueLengthMax, ref _parser, input, ref command);
+        _workLeft--;
+
+        switch (step.Kind)
+        {
+            case ParseStepKind.NeedMore:
+                _wantedLength = step.WantedBytes;
+                return false;
+
+            case ParseStepKind.Close:
+                _isClosing = true;
+                return false;
+
+            case ParseStepKind.Rejected when step.Reply == ReplyCode.None || TryAnswer(step.Reply):
+                loop.Counters.Count(step.Counters);
+                consumed += step.ConsumedBytes;
+                return true;
+
+            case ParseStepKind.Parsed when TryCarryOut(in command, input[..step.ConsumedBytes], ref consumed):
+                return true;
+
+            default:
+                _parser = before;
+                return false;
+        }
+    }
+
+    private bool TryCarryOut(in Command command, ReadOnlySpan<byte> input, ref int consumed)
+    {
+        switch (command.Verb)
+        {
+            // The retrieval itself consumes the line, at its end.
+            case Verb.Get or Verb.Gets when !MustWaitForCommit():
+            case Verb.Gat or Verb.Gats:
+                _retrieval.Verb = command.Verb;
+                _retrieval.Exptime = command.Exptime;
+                _retrieval.KeysOffset = command.KeyOffset;
+                _retrieval.KeysLength = command.KeysLength;
+                _retrieval.Position = 0;
+                _retrieval.ConsumedBytes = input.Length;
+                return true;
+
+            case Verb.Version or Verb.Verbosity or Verb.Stats or Verb.Quit when TryAnswer(in command, input):
+                break;
+
+            case var verb when Decision.isWrite(verb) && CanCollectWrite():
+                Charge(loop.Writes.Add(this, in command, input));
+                break;
+
+            default:
+                return false;
+        }
+
+        consumed += input.Length;
+        return true;
+    }
+
+    /// <summary>Whether what is answered at once must wait, since writes before it are not committed yet (invariant 1).</summary>
+    private bool MustWaitForCommit()
+    {
+        _isWaiting = _pendingCount > 0;
+        return _isWaiting;
+    }
+
+    private bool CanCollectWrite()
+    {
+        if (_pendingBytes >= PendingBytesMax)
+        {
+            _isWaiting = true;
+        }
+        else if (!loop.HasRoomForWrites)
+        {
+            _isWaiting = true;
+
+            if (_pendingCount == 0)
+            {
+                // No commit of its own will wake the connection.
+                loop.Starve(this);
+            }
+        }
+
+        return !_isWaiting;
+    }
+
+    private void Charge(int bytes)
+    {
+        _pendingCount++;
+        _pendingBytes += bytes;
+        loop.ChargeWrite(bytes);
+    }
+
+    private bool TryAnswer(ReplyCode reply)
+    {
+        if (MustWaitForCommit() || !HasRoom(Reply.lineLengthMax))
+        {
+            return false;
+        }
+
+        Put(Reply.line(reply));
+        return true;
+    }
+
+    private bool TryAnswer(in Command command, ReadOnlySpan<byte> input)
+    {
+        if (MustWaitForCommit() || !HasRoom(ServerStatistics.ReplyLengthMax))
+        {
+            return false;
+        }
+
+        switch (command.Verb)
+        {
+            case Verb.Version:
+                _sendLength += Reply.writeVersion(loop.SendBuffer.AsSpan(_sendLength), loop.Server.Options.Version);
+                break;
+
+            case Verb.Verbosity when !command.NoReply:
+                Put(Reply.line(ReplyCode.Ok));
+                break;
+
+            case Verb.Stats:
+                ReadOnlySpan<byte> arguments = input.Slice(command.KeyOffset, command.KeysLength);
+                _sendLength += ServerStatistics.Write(loop.Server, arguments, loop.SendBuffer.AsSpan(_sendLength));
+                break;
+
+            case Verb.Quit:
+                _isClosing = true;
+                break;
+        }
+
+        return true;
+    }
+
+    /// <summary>Goes on with the retrieval at the start of the input; false when it stopped before its end.</summary>
+    private bool ContinueRetrieval(ReadOnlySpan<byte> input)
+    {
+        ReadOnlySpan<byte> keys = input.Slice(_retrieval.KeysOffset, _retrieval.KeysLength);
+        bool isWrite = _retrieval.Verb is Verb.Gat or Verb.Gats;
+
+        while (_workLeft > 0)
+        {
+            int position = _retrieval.Position;
+            ReadOnlySpan<byte> key = Parser.nextKey(keys, ref position);
+            _workLeft--;
+
+            if (isWrite)
+            {
+                if (!CanCollectWrite())
+                {
+                    return false;
+                }
+
+                if (key.IsEmpty)
+                {
+                    Charge(loop.Writes.AddEnd(this));
+                    return true;
+                }
+
+                Charge(loop.Writes.AddKey(this, _retrieval.Verb, _retrieval.Exptime, key));
+            }
+            else if (key.IsEmpty)
+            {
+                return TryAnswer(ReplyCode.End);
+            }
+            else
+            {
+                LookupOutcome outcome = loop.EnterSnapshot().Find(key, loop.NowSeconds, out Entry entry);
+
+                if (outcome == LookupOutcome.Unreadable)
+                {
+                    Write(Unreadable);
+                    return true;
+                }
+
+                if (outcome == LookupOutcome.Found && !TryWriteEntry(in entry, _retrieval.Verb == Verb.Gets))
+                {
+                    return false;
+                }
+
+                loop.Counters.Count(Decision.retrievalCounters(_retrieval.Verb, outcome == LookupOutcome.Found));
+                loop.Counters.CountMiss(outcome);
+            }
+
+            _retrieval.Position = position;
+
+            if (_output is not null)
+            {
+                return false;
+            }
+        }
+
+        return false;
+    }
+}

@@ -1,0 +1,134 @@
+using System.Net.Sockets;
+using System.Runtime.InteropServices;
+using Microsoft.Extensions.Logging;
+
+namespace LsmFs.Host;
+
+/// <summary>The _thread that accepts connections and deals them out to the _epoll _loops.</summary>
+internal sealed unsafe class EpollAcceptor : IAcceptor
+{
+    private const int AcceptCountMaxPerEvent = 64;
+    private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(50);
+
+    private readonly Server _server;
+    private readonly EpollLoop[] _loops;
+    private readonly Socket[] _listeners;
+    private readonly ILogger _logger;
+    private readonly Epoll _epoll = new();
+    private readonly WakeEvent _wake = new();
+    private readonly Thread _thread;
+    private volatile bool _isStopping;
+    private bool _isStarvedOfDescriptors;
+    private int _nextLoop;
+
+    public EpollAcceptor(Server server, EpollLoop[] loops, Socket[] listeners, ILogger logger)
+    {
+        _server = server;
+        _loops = loops;
+        _listeners = listeners;
+        _logger = logger;
+        _epoll.Watch(_wake.Descriptor, Epoll.Readable, (ulong)_listeners.Length);
+
+        for (int index = 0; index < _listeners.Length; index++)
+        {
+            _listeners[index].Blocking = false;
+            _epoll.Watch((int)_listeners[index].Handle, Epoll.Readable, (ulong)index);
+        }
+
+        _thread = new Thread(Run) { IsBackground = true, Name = "acceptor" };
+    }
+
+    public void Start() => _thread.Start();
+
+    public void Stop()
+    {
+        _isStopping = true;
+        _wake.Signal();
+        _thread.Join();
+
+        foreach (Socket listener in _listeners)
+        {
+            listener.Dispose();
+        }
+
+        _wake.Dispose();
+        _epoll.Dispose();
+    }
+
+    private void Run()
+    {
+        while (!_isStopping)
+        {
+            int count = _epoll.Wait(-1);
+
+            for (int index = 0; index < count && !_isStopping; index++)
+            {
+                ulong listener = _epoll[index].Data;
+
+                if (listener < (ulong)_listeners.Length)
+                {
+                    AcceptFrom((int)_listeners[listener].Handle);
+                }
+            }
+        }
+    }
+
+    private void AcceptFrom(int listener)
+    {
+        for (int count = 0; count < AcceptCountMaxPerEvent && !_isStopping; count++)
+        {
+            int descriptor = Libc.accept4(listener, null, null, Libc.NonBlocking | Libc.CloseOnExec);
+
+            if (descriptor >= 0)
+            {
+                _isStarvedOfDescriptors = false;
+                Deal(descriptor);
+                continue;
+            }
+
+            switch (Marshal.GetLastPInvokeError())
+            {
+                case Libc.TryAgain:
+                    return;
+                case Libc.TooManyOpenFiles or Libc.FileTableOverflow or Libc.NoBufferSpace or Libc.OutOfMemory:
+                    PauseAccepting();
+                    return;
+            }
+
+            // Anything else is the end of one connection that was not accepted yet, and of no other.
+        }
+    }
+
+    private void PauseAccepting()
+    {
+        if (!_isStarvedOfDescriptors)
+        {
+            _isStarvedOfDescriptors = true;
+            _logger.LogWarning("Cannot accept connections for want of file descriptors or memory; trying again until it works");
+        }
+
+        _server.CountAcceptPause(Pause);
+        Thread.Sleep(Pause);
+    }
+
+    private void Deal(int descriptor)
+    {
+        if (_server.TryAdmit())
+        {
+            int one = 1;
+            Libc.setsockopt(descriptor, Libc.ProtocolTcp, Libc.TcpNoDelay, &one, sizeof(int));
+            _loops[_nextLoop].Accept(descriptor);
+            _nextLoop = (_nextLoop + 1) % _loops.Length;
+            return;
+        }
+
+        ReadOnlySpan<byte> refusal = Server.TooManyConnections;
+
+        fixed (byte* start = refusal)
+        {
+            Libc.send(descriptor, start, refusal.Length, Libc.MessageDontWait | Libc.MessageNoSignal);
+        }
+
+        Libc.close(descriptor);
+    }
+}

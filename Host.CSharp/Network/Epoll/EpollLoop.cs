@@ -1,0 +1,128 @@
+using Microsoft.Extensions.Logging;
+
+namespace LsmFs.Host;
+
+/// <summary>An event loop on a _thread of its own that waits in epoll. One receive and one send for each event that can do with them.</summary>
+internal sealed class EpollLoop : EventLoop
+{
+    private const ulong WakeKey = ulong.MaxValue;
+
+    private readonly WakeEvent _wake = new();
+    private readonly Thread _thread;
+    private readonly Stack<int> _freeSlots = new();
+    private EpollChannel?[] _slots = new EpollChannel?[64];
+    private int _slotCount;
+    private uint _generation;
+
+    public EpollLoop(Server server, Store store, ILogger logger, int index) : base(server, store, logger)
+    {
+        Epoll.Watch(_wake.Descriptor, Epoll.Readable, WakeKey);
+        _thread = new Thread(Run) { IsBackground = true, Name = $"loop {index}" };
+    }
+
+    public Epoll Epoll { get; } = new();
+
+    public void Start() => _thread.Start();
+
+    /// <summary>Takes over an accepted socket. Any _thread.</summary>
+    public void Accept(int descriptor) => Post(() => Open(descriptor));
+
+    /// <summary>Lets the slot of a closed channel be used again; events of the old one no longer fit it.</summary>
+    public void Free(ulong key)
+    {
+        int slot = (int)(uint)key;
+        _slots[slot] = null;
+        _freeSlots.Push(slot);
+    }
+
+    public override void Dispose()
+    {
+        _thread.Join();
+        _wake.Dispose();
+        Epoll.Dispose();
+        base.Dispose();
+    }
+
+    protected override void Wake() => _wake.Signal();
+
+    private void Run()
+    {
+        while (!Stopped.IsCompleted)
+        {
+            try
+            {
+                Turn();
+            }
+            catch (Exception exception)
+            {
+                // Connections guard themselves, so this is the loop's own failure: staying up slowly beats taking the process down.
+                Logger.LogError("An event loop failed and goes on: {Reason}", exception.ToString().ReplaceLineEndings(" "));
+                Thread.Sleep(10);
+            }
+        }
+    }
+
+    private void Turn()
+    {
+        int count = Epoll.Wait(HasWorkLeft ? 0 : -1);
+
+        for (int index = 0; index < count; index++)
+        {
+            if (Epoll[index].Data == WakeKey)
+            {
+                _wake.Clear();
+            }
+        }
+
+        BeginTurn();
+
+        for (int index = 0; index < count; index++)
+        {
+            (uint events, ulong key) = Epoll[index];
+
+            if (key != WakeKey && _slots[(int)(uint)key] is { } channel && channel.Key == key)
+            {
+                Dispatch(channel, events);
+            }
+        }
+
+        EndTurn();
+    }
+
+    private void Dispatch(EpollChannel channel, uint events)
+    {
+        Connection connection = channel.Connection;
+
+        switch (channel.Interest)
+        {
+            case Interest.Writable:
+                connection.OnWritable(0);
+                break;
+            case Interest.Readable:
+                connection.OnReadable();
+                break;
+            case Interest.None when (events & (Epoll.Failed | Epoll.HungUp)) != 0:
+                // Nobody is there to take the replies, and epoll would report it for ever.
+                connection.Close();
+                break;
+        }
+    }
+
+    private void Open(int descriptor)
+    {
+        if (!_freeSlots.TryPop(out int slot))
+        {
+            slot = _slotCount++;
+
+            if (slot == _slots.Length)
+            {
+                Array.Resize(ref _slots, _slots.Length * 2);
+            }
+        }
+
+        var channel = new EpollChannel(this, descriptor, ((ulong)++_generation << 32) | (uint)slot);
+        channel.Connection = new Connection(this, channel);
+        _slots[slot] = channel;
+        Add(channel.Connection);
+    }
+}

@@ -1,0 +1,49 @@
+using System.Runtime.InteropServices;
+
+namespace LsmFs.Host;
+
+/// <summary>The Linux calls the epoll transport is made of. The constants are the same on x86-64 and arm64.</summary>
+internal static unsafe partial class Libc
+{
+    public const int NonBlocking = 0x800;
+    public const int CloseOnExec = 0x80000;
+    public const int MessageDontWait = 0x40;
+    public const int MessageNoSignal = 0x4000;
+    public const int ShutdownWrite = 1;
+    public const int ProtocolTcp = 6;
+    public const int TcpNoDelay = 1;
+
+    public const int Interrupted = 4;
+    public const int TryAgain = 11;
+    public const int OutOfMemory = 12;
+    public const int FileTableOverflow = 23;
+    public const int TooManyOpenFiles = 24;
+    public const int NoBufferSpace = 105;
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial int accept4(int descriptor, void* address, uint* addressLength, int flags);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial nint recv(int descriptor, byte* buffer, nint length, int flags);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial nint send(int descriptor, byte* buffer, nint length, int flags);
+
+    [LibraryImport("libc")]
+    public static partial int setsockopt(int descriptor, int level, int name, int* value, uint length);
+
+    [LibraryImport("libc")]
+    public static partial int shutdown(int descriptor, int how);
+
+    [LibraryImport("libc")]
+    public static partial int close(int descriptor);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial int eventfd(uint value, int flags);
+
+    [LibraryImport("libc")]
+    public static partial nint read(int descriptor, void* buffer, nint length);
+
+    [LibraryImport("libc")]
+    public static partial nint write(int descriptor, void* buffer, nint length);
+}

@@ -1,0 +1,292 @@
+using System.Collections.Concurrent;
+using Microsoft.Extensions.Logging;
+
+namespace LsmFs.Host;
+
+// A loop works in turns: what has arrived is received, parsed and answered; the _writes of all its _connections go to the _store in
+// one submission; the replies to committed _writes are sent. How a turn starts is the transport's business.
+//
+// Invariants
+//   1. One thread is in a turn at a time, and only it touches the loop's _connections, buffers and counters.
+//   2. Submissions complete in the order in which they were submitted, so replies keep the order of the commands.
+//   3. A command is looked up in a snapshot taken after the command arrived, so a client that knows a write committed, on
+//      whatever connection, reads it.
+//   4. Before a loop waits, every write it collected has been submitted and every connection with work left is _due.
+
+/// <summary>The part of an event loop that does not depend on the transport.</summary>
+internal abstract class EventLoop : IDisposable
+{
+    /// <summary>Bytes received at once.</summary>
+    public const int ReceiveBufferLength = 64 * 1024;
+
+    /// <summary>Bytes of replies collected before they are sent.</summary>
+    public const int SendBufferLength = 128 * 1024;
+
+    /// <summary>Bytes of _writes that one loop may have waiting for their commit; _connections that write then wait.</summary>
+    private const int PendingBytesMax = 32 * 1024 * 1024;
+
+    /// <summary>Bytes of _writes after which a turn's submission is sent off before the turn's end.</summary>
+    private const int SubmissionBytesMax = 1024 * 1024;
+
+    /// <summary>Submissions a turn may make one after the other for _connections that mix _writes and reads, before others get their turn.</summary>
+    private const int RoundCountMax = 16;
+
+    /// <summary>Submissions kept for their next use.</summary>
+    private const int IdleCountMax = 8;
+
+    private readonly Store _store;
+    private readonly StoreReader _reader;
+    private readonly Queue<WriteSubmission> _inFlight = new();
+    private readonly Stack<WriteSubmission> _idle = new();
+    private readonly HashSet<Connection> _connections = [];
+    private readonly ConcurrentQueue<Action> _inbox = new();
+    private Queue<Connection> _due = new();
+    private Queue<Connection> _dueNow = new();
+    private readonly Queue<Connection> _starved = new();
+    private WriteSubmission _writes;
+    private long _pendingBytes;
+    private int _turnThreadId;
+    private bool _hasReader;
+    private long _stopDeadline = long.MaxValue;
+
+    protected EventLoop(Server server, Store store, ILogger logger)
+    {
+        Server = server;
+        _store = store;
+        Logger = logger;
+        _reader = store.CreateReader();
+        _writes = new WriteSubmission(this);
+        NowSeconds = UnixTimeSeconds();
+    }
+
+    public Server Server { get; }
+
+    public ILogger Logger { get; }
+
+    /// <summary>Counters of this loop's thread; others may read them.</summary>
+    public LoopCounters Counters { get; } = new();
+
+    /// <summary>Where commands arrive; belongs to the connection that is being served.</summary>
+    public byte[] ReceiveBuffer { get; } = GC.AllocateUninitializedArray<byte>(ReceiveBufferLength, pinned: true);
+
+    /// <summary>Where replies are written; belongs to the connection that is being served.</summary>
+    public byte[] SendBuffer { get; } = GC.AllocateUninitializedArray<byte>(SendBufferLength, pinned: true);
+
+    /// <summary>Unix time of this turn in seconds.</summary>
+    public uint NowSeconds { get; private set; }
+
+    /// <summary>The submission that collects the _writes of this turn.</summary>
+    public WriteSubmission Writes => _writes;
+
+    /// <summary>Whether one more write may be collected; otherwise the connection calls <see cref="Starve"/>.</summary>
+    public bool HasRoomForWrites => _pendingBytes < PendingBytesMax;
+
+    /// <summary>Whether the server is stopping: what was received is finished, nothing more is.</summary>
+    public bool IsStopping => _stopDeadline != long.MaxValue;
+
+    /// <summary>The _reader, in a snapshot that stays until <see cref="LeaveSnapshot"/>.</summary>
+    public StoreReader EnterSnapshot()
+    {
+        if (!_hasReader)
+        {
+            _reader.Enter();
+            _hasReader = true;
+        }
+
+        return _reader;
+    }
+
+    /// <summary>Releases the snapshot, if there is one. Invariant 3: called whenever more bytes or commits are taken in.</summary>
+    public void LeaveSnapshot()
+    {
+        if (_hasReader)
+        {
+            _hasReader = false;
+            _reader.Exit();
+        }
+    }
+
+    /// <summary>Gives a connection another turn soon: it has work left.</summary>
+    public void MakeDue(Connection connection) => _due.Enqueue(connection);
+
+    /// <summary>Gives a connection another turn when a submission has completed.</summary>
+    public void Starve(Connection connection) => _starved.Enqueue(connection);
+
+    /// <summary>Called after a write was collected, with the bytes it is charged for.</summary>
+    public void ChargeWrite(int bytes)
+    {
+        _pendingBytes += bytes;
+
+        if (_writes.LengthBytes >= SubmissionBytesMax)
+        {
+            SubmitWrites();
+        }
+    }
+
+    /// <summary>A connection was closed.</summary>
+    public void Forget(Connection connection)
+    {
+        if (_connections.Remove(connection))
+        {
+            Server.Release();
+        }
+    }
+
+    /// <summary>A submission of this loop has completed. Any thread; the replies are sent in a turn.</summary>
+    public void OnCompleted()
+    {
+        if (Volatile.Read(ref _turnThreadId) != Environment.CurrentManagedThreadId)
+        {
+            Wake();
+        }
+    }
+
+    /// <summary>Has something done in the next turn. Any thread.</summary>
+    public void Post(Action work)
+    {
+        _inbox.Enqueue(work);
+        Wake();
+    }
+
+    /// <summary>Finishes the commands already received and closes the _connections, those that take too long at the deadline. Any thread.</summary>
+    public void Stop(TimeSpan patience) => Post(() => BeginStop(patience));
+
+    /// <summary>Completes when the loop has closed all its _connections and waits no more.</summary>
+    public Task Stopped => _stopped.Task;
+
+    private readonly TaskCompletionSource _stopped = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    public virtual void Dispose() => _reader.Dispose();
+
+    /// <summary>Has the loop look at the clock. Any thread.</summary>
+    public void Nudge() => Wake();
+
+    /// <summary>Has a turn start soon. Any thread.</summary>
+    protected abstract void Wake();
+
+    /// <summary>Whether a turn should start at once: work is left over from the last one.</summary>
+    protected bool HasWorkLeft => _due.Count > 0 || _writes.Count > 0 || IsOldestCompleted;
+
+    private bool IsOldestCompleted => _inFlight.TryPeek(out WriteSubmission? submission) && submission.IsCompleted;
+
+    /// <summary>Takes a new connection in.</summary>
+    protected void Add(Connection connection)
+    {
+        _connections.Add(connection);
+        Counters.TotalConnections++;
+        connection.Start();
+    }
+
+    /// <summary>Starts a turn: the time, what other threads asked for, completed _writes.</summary>
+    protected void BeginTurn()
+    {
+        Volatile.Write(ref _turnThreadId, Environment.CurrentManagedThreadId);
+        NowSeconds = UnixTimeSeconds();
+
+        while (_inbox.TryDequeue(out Action? work))
+        {
+            work();
+        }
+
+        CollectCompleted();
+    }
+
+    /// <summary>Ends a turn: _connections with work left get their share, _writes are submitted, and so on while that makes new work.</summary>
+    protected void EndTurn()
+    {
+        // Connections that become _due again from here on wait for the next turn.
+        (_due, _dueNow) = (_dueNow, _due);
+
+        while (_dueNow.TryDequeue(out Connection? connection))
+        {
+            connection.OnDue();
+        }
+
+        for (int round = 0; round < RoundCountMax && (_writes.Count > 0 || IsOldestCompleted); round++)
+        {
+            if (_writes.Count > 0)
+            {
+                SubmitWrites();
+            }
+
+            CollectCompleted();
+        }
+
+        LeaveSnapshot();
+
+        if (IsStopping)
+        {
+            ContinueStop();
+        }
+
+        Volatile.Write(ref _turnThreadId, 0);
+    }
+
+    private static uint UnixTimeSeconds() => (uint)DateTimeOffset.UtcNow.ToUnixTimeSeconds();
+
+    private void SubmitWrites()
+    {
+        WriteSubmission submission = _writes;
+        _writes = _idle.TryPop(out WriteSubmission? reused) ? reused : new WriteSubmission(this);
+        _inFlight.Enqueue(submission);
+        LeaveSnapshot();
+        _store.Submit(submission);
+    }
+
+    private void CollectCompleted()
+    {
+        // Invariant 2: a submission that completed before an older one waits for it.
+        while (IsOldestCompleted)
+        {
+            WriteSubmission submission = _inFlight.Dequeue();
+            LeaveSnapshot();
+            _pendingBytes -= submission.ChargedBytes;
+            Counters.Add(submission.Counters);
+            submission.DeliverReplies();
+            submission.Reset();
+
+            if (_idle.Count < IdleCountMax)
+            {
+                _idle.Push(submission);
+            }
+
+            for (int count = _starved.Count; count > 0; count--)
+            {
+                _starved.Dequeue().OnDue();
+            }
+        }
+    }
+
+    private void BeginStop(TimeSpan patience)
+    {
+        if (IsStopping)
+        {
+            return;
+        }
+
+        _stopDeadline = Environment.TickCount64 + (long)patience.TotalMilliseconds;
+
+        foreach (Connection connection in _connections.ToArray())
+        {
+            connection.OnStopping();
+        }
+    }
+
+    private void ContinueStop()
+    {
+        if (_connections.Count > 0 && Environment.TickCount64 >= _stopDeadline)
+        {
+            Logger.LogWarning("Closing {Count} _connections that did not take their replies in time", _connections.Count);
+
+            foreach (Connection connection in _connections.ToArray())
+            {
+                connection.Close();
+            }
+        }
+
+        if (_connections.Count == 0 && _inFlight.Count == 0 && _writes.Count == 0 || Environment.TickCount64 >= _stopDeadline)
+        {
+            _stopped.TrySetResult();
+        }
+    }
+}

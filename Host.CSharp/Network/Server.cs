@@ -1,0 +1,200 @@
+using System.Diagnostics;
+using System.Net;
+using System.Net.Sockets;
+using Microsoft.Extensions.Logging;
+
+namespace LsmFs.Host;
+
+/// <summary>The memcached server on one store: listeners, event _loops and what they count.</summary>
+public sealed class Server : IAsyncDisposable
+{
+    private static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(3);
+
+    private readonly EventLoop[] _loops;
+    private readonly IAcceptor _acceptor;
+    private readonly Lock _stopGate = new();
+    private readonly long _startTimestamp = Stopwatch.GetTimestamp();
+    private int _connectionCount;
+    private long _rejectedConnections;
+    private long _acceptPauses;
+    private long _acceptPauseMicroseconds;
+    private LoopCounters _countersAtReset = new();
+    private long _rejectedAtReset;
+    private Task? _stopping;
+
+    private Server(ServerOptions options, Store store, ILogger logger)
+    {
+        Options = options;
+        Store = store;
+        Transport = options.Transport switch
+        {
+            Transport.Auto => OperatingSystem.IsLinux() ? Transport.Epoll : Transport.Sockets,
+            var chosen => chosen,
+        };
+
+        Socket[] listeners = Listener.Open(options);
+        EndPoints = Array.ConvertAll(listeners, listener => (IPEndPoint)listener.LocalEndPoint!);
+
+        if (Transport == Transport.Epoll)
+        {
+            var epollLoops = new EpollLoop[options.ThreadCount];
+
+            for (int index = 0; index < epollLoops.Length; index++)
+            {
+                epollLoops[index] = new EpollLoop(this, store, logger, index);
+                epollLoops[index].Start();
+            }
+
+            _loops = epollLoops;
+            _acceptor = new EpollAcceptor(this, epollLoops, listeners, logger);
+        }
+        else
+        {
+            var socketLoops = new SocketLoop[options.ThreadCount];
+
+            for (int index = 0; index < socketLoops.Length; index++)
+            {
+                socketLoops[index] = new SocketLoop(this, store, logger);
+            }
+
+            _loops = socketLoops;
+            _acceptor = new SocketAcceptor(this, socketLoops, listeners, logger);
+        }
+    }
+
+    /// <summary>Where the server listens, with the port the system chose when the options left it open.</summary>
+    public IReadOnlyList<IPEndPoint> EndPoints { get; }
+
+    /// <summary>What carries the connections: never <see cref="Transport.Auto"/>.</summary>
+    public Transport Transport { get; }
+
+    /// <summary>Connections that are open now.</summary>
+    public int ConnectionCount => Volatile.Read(ref _connectionCount);
+
+    /// <summary>What the server was started with.</summary>
+    public ServerOptions Options { get; }
+
+    /// <summary>The store that the server serves.</summary>
+    internal Store Store { get; }
+
+    /// <summary>What a client is told that is one too many, as memcached does.</summary>
+    internal static ReadOnlySpan<byte> TooManyConnections => "ERROR Too many open connections\r\n"u8;
+
+    /// <summary>Binds the addresses and starts to serve.</summary>
+    /// <exception cref="ListenException">An address cannot be listened on; the message is one line.</exception>
+    public static Server Start(ServerOptions options, Store store, ILogger logger)
+    {
+        var server = new Server(options, store, logger);
+        server._acceptor.Start();
+        return server;
+    }
+
+    /// <summary>
+    /// Stops to accept, finishes the commands that were received (pending commits and replies included) and closes the connections,
+    /// after three seconds also those that do not take their replies. The store stays open. May be called more than once.
+    /// </summary>
+    public Task StopAsync()
+    {
+        lock (_stopGate)
+        {
+            return _stopping ??= Task.Run(Stop);
+        }
+    }
+
+    /// <summary>Stops, see <see cref="StopAsync"/>.</summary>
+    public async ValueTask DisposeAsync() => await StopAsync().ConfigureAwait(false);
+
+    /// <summary>Everything that plain `stats` reports, in its order.</summary>
+    public IReadOnlyList<KeyValuePair<string, string>> Statistics() => ServerStatistics.General(this);
+
+    /// <summary>Takes one of the places for connections, if there is one.</summary>
+    internal bool TryAdmit()
+    {
+        if (Interlocked.Increment(ref _connectionCount) <= Options.ConnectionCountMax)
+        {
+            return true;
+        }
+
+        Interlocked.Decrement(ref _connectionCount);
+        Interlocked.Increment(ref _rejectedConnections);
+        return false;
+    }
+
+    /// <summary>Gives the place of a connection back.</summary>
+    internal void Release() => Interlocked.Decrement(ref _connectionCount);
+
+    /// <summary>Counts a pause of the _acceptor for want of descriptors.</summary>
+    internal void CountAcceptPause(TimeSpan pause)
+    {
+        Interlocked.Increment(ref _acceptPauses);
+        Interlocked.Add(ref _acceptPauseMicroseconds, (long)pause.TotalMicroseconds);
+    }
+
+    /// <summary>Connections that were one too many, since the last reset.</summary>
+    internal long RejectedConnections => Interlocked.Read(ref _rejectedConnections) - Interlocked.Read(ref _rejectedAtReset);
+
+    /// <summary>How often accepting had to pause for want of descriptors.</summary>
+    internal long AcceptPauses => Interlocked.Read(ref _acceptPauses);
+
+    /// <summary>How long accepting has paused for want of descriptors.</summary>
+    internal long AcceptPauseMicroseconds => Interlocked.Read(ref _acceptPauseMicroseconds);
+
+    /// <summary>Whether new connections are taken.</summary>
+    internal bool IsAccepting => Volatile.Read(ref _stopping) is null;
+
+    /// <summary>Since when the server has been running.</summary>
+    internal TimeSpan Uptime => Stopwatch.GetElapsedTime(_startTimestamp);
+
+    /// <summary>`stats reset`: counting starts again. The _loops keep adding; only the starting point moves.</summary>
+    internal void ResetStatistics()
+    {
+        _rejectedAtReset = Interlocked.Read(ref _rejectedConnections);
+        Volatile.Write(ref _countersAtReset, SumCounters());
+    }
+
+    /// <summary>What the _loops have counted since the last reset.</summary>
+    internal LoopCounters CountersSinceReset()
+    {
+        LoopCounters counters = SumCounters();
+        counters.Subtract(Volatile.Read(ref _countersAtReset));
+        return counters;
+    }
+
+    private LoopCounters SumCounters()
+    {
+        var sum = new LoopCounters();
+
+        foreach (EventLoop loop in _loops)
+        {
+            sum.Add(loop.Counters);
+        }
+
+        return sum;
+    }
+
+    private async Task Stop()
+    {
+        _acceptor.Stop();
+
+        foreach (EventLoop loop in _loops)
+        {
+            loop.Stop(StopPatience);
+        }
+
+        Task stopped = Task.WhenAll(_loops.Select(loop => loop.Stopped));
+
+        // Turns see the deadline; an idle loop has none of its own.
+        while (await Task.WhenAny(stopped, Task.Delay(50)).ConfigureAwait(false) != stopped)
+        {
+            foreach (EventLoop loop in _loops)
+            {
+                loop.Nudge();
+            }
+        }
+
+        foreach (EventLoop loop in _loops)
+        {
+            loop.Dispose();
+        }
+    }
+}

@@ -1,0 +1,137 @@
+using System.Globalization;
+using LsmFs.Engine;
+
+namespace LsmFs.Host;
+
+/// <summary>The answers to `stats` and its variants. Only what is true is reported; what memcached has and a store has not is left out.</summary>
+internal static class ServerStatistics
+{
+    /// <summary>Room that every answer fits in, in bytes.</summary>
+    public const int ReplyLengthMax = 16 * 1024;
+
+    /// <summary>Writes the answer to `stats` with these arguments; returns its length.</summary>
+    public static int Write(Server server, ReadOnlySpan<byte> arguments, Span<byte> target)
+    {
+        int position = 0;
+        ReadOnlySpan<byte> name = Parser.nextKey(arguments, ref position);
+
+        if (name.IsEmpty)
+        {
+            return WriteAll(General(server), target);
+        }
+
+        if (name.SequenceEqual("settings"u8))
+        {
+            return WriteAll(Settings(server), target);
+        }
+
+        if (name.SequenceEqual("reset"u8))
+        {
+            server.ResetStatistics();
+            return WriteLine(ReplyCode.Reset, target);
+        }
+
+        // Slabs, and statistics by prefix, do not exist here: an empty list is the truth, and what tools accept.
+        bool isEmptyList = name.SequenceEqual("items"u8) || name.SequenceEqual("slabs"u8) || name.SequenceEqual("sizes"u8)
+            || name.SequenceEqual("conns"u8) || name.SequenceEqual("detail"u8) || name.SequenceEqual("cachedump"u8);
+
+        return WriteLine(isEmptyList ? ReplyCode.End : ReplyCode.Error, target);
+    }
+
+    /// <summary>What plain `stats` reports.</summary>
+    public static List<KeyValuePair<string, string>> General(Server server)
+    {
+        LoopCounters counters = server.CountersSinceReset();
+        Environment.ProcessCpuUsage processor = Environment.CpuUsage;
+        var list = new List<KeyValuePair<string, string>>();
+
+        Add(list, "pid", Environment.ProcessId);
+        Add(list, "uptime", (long)server.Uptime.TotalSeconds);
+        Add(list, "time", DateTimeOffset.UtcNow.ToUnixTimeSeconds());
+        Add(list, "version", server.Options.Version);
+        Add(list, "pointer_size", IntPtr.Size * 8);
+        Add(list, "rusage_user", Seconds(processor.UserTime));
+        Add(list, "rusage_system", Seconds(processor.PrivilegedTime));
+        Add(list, "max_connections", server.Options.ConnectionCountMax);
+        Add(list, "curr_connections", server.ConnectionCount);
+        Add(list, "total_connections", counters.TotalConnections);
+        Add(list, "rejected_connections", server.RejectedConnections);
+
+        for (int index = 0; index < Counter.names.Length; index++)
+        {
+            Add(list, Counter.names[index], counters[index]);
+
+            if (Counter.names[index] == "get_misses")
+            {
+                Add(list, "get_expired", counters.GetExpired);
+                Add(list, "get_flushed", counters.GetFlushed);
+            }
+        }
+
+        // There is neither a password nor an idle timeout to count these for.
+        Add(list, "auth_cmds", 0);
+        Add(list, "auth_errors", 0);
+        Add(list, "idle_kicks", 0);
+        Add(list, "bytes_read", counters.BytesRead);
+        Add(list, "bytes_written", counters.BytesWritten);
+        Add(list, "accepting_conns", server.IsAccepting ? 1 : 0);
+        Add(list, "listen_disabled_num", server.AcceptPauses);
+        Add(list, "time_in_listen_disabled_us", server.AcceptPauseMicroseconds);
+        Add(list, "threads", server.Options.ThreadCount);
+        Add(list, "limit_maxbytes", server.Store.Options.MemoryBudgetBytes);
+        // A database forgets nothing by itself.
+        Add(list, "evictions", 0);
+        return list;
+    }
+
+    private static List<KeyValuePair<string, string>> Settings(Server server)
+    {
+        var list = new List<KeyValuePair<string, string>>();
+
+        Add(list, "maxbytes", server.Store.Options.MemoryBudgetBytes);
+        Add(list, "maxconns", server.Options.ConnectionCountMax);
+        Add(list, "tcpport", server.EndPoints[0].Port);
+        Add(list, "udpport", 0);
+        Add(list, "inter", string.Join(',', server.EndPoints.Select(endPoint => endPoint.Address)));
+        Add(list, "evictions", "off");
+        Add(list, "domain_socket", "NULL");
+        Add(list, "num_threads", server.Options.ThreadCount);
+        Add(list, "cas_enabled", "yes");
+        Add(list, "tcp_backlog", server.Options.BacklogCount);
+        Add(list, "binding_protocol", "ascii");
+        Add(list, "auth_enabled_sasl", "no");
+        Add(list, "item_size_max", server.Options.ValueLengthMax);
+        Add(list, "maxconns_fast", "yes");
+        Add(list, "flush_enabled", "yes");
+        Add(list, "shutdown_command", "no");
+        Add(list, "client_flags_size", sizeof(uint));
+        Add(list, "transport", server.Transport == Transport.Epoll ? "epoll" : "sockets");
+        return list;
+    }
+
+    private static void Add(List<KeyValuePair<string, string>> list, string name, string value) => list.Add(new(name, value));
+
+    private static void Add(List<KeyValuePair<string, string>> list, string name, long value) =>
+        Add(list, name, value.ToString(CultureInfo.InvariantCulture));
+
+    private static string Seconds(TimeSpan time) => time.TotalSeconds.ToString("F6", CultureInfo.InvariantCulture);
+
+    private static int WriteAll(List<KeyValuePair<string, string>> list, Span<byte> target)
+    {
+        int length = 0;
+
+        foreach ((string name, string value) in list)
+        {
+            length += Reply.writeStat(target[length..], name, value);
+        }
+
+        return length + WriteLine(ReplyCode.End, target[length..]);
+    }
+
+    private static int WriteLine(ReplyCode reply, Span<byte> target)
+    {
+        ReadOnlySpan<byte> line = Reply.line(reply);
+        line.CopyTo(target);
+        return line.Length;
+    }
+}
