@@ -2,6 +2,7 @@ namespace LsmFs.Cli
 
 open System
 open Argu
+open LsmFs.Engine
 
 /// What a command line asks for.
 type ParsedCommandLine =

@@ -1,15 +1,7 @@
 namespace LsmFs.Cli
 
 open System.Collections.Generic
-
-/// When a write is acknowledged.
-type Durability =
-    /// After the group's fsync: an acknowledged write survives a power cut.
-    | Sync = 0
-    /// After the group's write(): an acknowledged write survives the end of the process, not of the machine.
-    | Os = 1
-    /// Once the memtable has it: there is no log, and what has not been flushed to a table is lost with the process.
-    | Memory = 2
+open LsmFs.Engine
 
 /// An address to listen on, not yet resolved.
 type ListenAddress = {

@@ -1,5 +1,14 @@
 namespace LsmFs.Engine
 
+/// What an acknowledged write survives.
+type Durability =
+    /// A power cut: the reply follows the sync of the log.
+    | Sync = 0
+    /// The end of the process: the reply follows the write of the log, which the operating system syncs when it likes.
+    | Os = 1
+    /// Nothing: there is no log. A clean stop still writes everything to tables.
+    | Memory = 2
+
 /// The sizes an engine works with. They follow from one memory budget (`Options.ofBudget`); tests make them small.
 type Options = {
     /// Memory for memtables, filters and indexes together.

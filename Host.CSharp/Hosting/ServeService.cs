@@ -1,4 +1,5 @@
 using LsmFs.Cli;
+using LsmFs.Engine;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 
@@ -16,11 +17,6 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
     /// <summary>Opens the store, which may replay its log, and starts to serve it.</summary>
     public Task StartAsync(CancellationToken cancellationToken)
     {
-        if (options.Durability == Durability.Memory)
-        {
-            WarnNoLog(logger);
-        }
-
         var endPoints = AddressResolver.Resolve(options.Addresses);
 
         var storeOptions = new StoreOptions
@@ -83,11 +79,6 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
         Durability.Memory => "memory",
         _ => throw new InvalidOperationException("an unknown durability"),
     };
-
-    [LoggerMessage(
-        LogLevel.Warning,
-        "--durability memory: NOTHING IS LOGGED; a write that is not yet in a table when this process ends is lost")]
-    private static partial void WarnNoLog(ILogger logger);
 
     [LoggerMessage(
         LogLevel.Information,

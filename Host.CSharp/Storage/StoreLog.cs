@@ -38,7 +38,7 @@ internal static partial class StoreLog
     [LoggerMessage(11, LogLevel.Information, "background work succeeds again, writes are accepted")]
     internal static partial void BackgroundRecovered(this ILogger log);
 
-    [LoggerMessage(12, LogLevel.Warning, "durability is 'memory': there is no write-ahead log, and a crash loses every write since the last flush")]
+    [LoggerMessage(12, LogLevel.Warning, "durability is 'memory': NOTHING IS LOGGED; a write that is not yet in a table when the process is killed is lost")]
     internal static partial void NotDurable(this ILogger log);
 
     [LoggerMessage(13, LogLevel.Warning, "cannot delete {File}: {Reason}; the next start removes it")]

@@ -3,6 +3,7 @@ module LsmFs.Cli.Tests.CommandLineTests
 open System
 open Expecto
 open LsmFs.Cli
+open LsmFs.Engine
 
 let private wordsOf (line: string) = line.Split(' ', StringSplitOptions.RemoveEmptyEntries)
 
