@@ -1,0 +1,124 @@
+namespace LsmFs.Engine
+
+// Memory that is only ever appended to and given back all at once.
+//
+// Invariants
+// 1. An offset stays valid, and the bytes it was allocated for stay at their address, until `Rewind` passes it or `Release`.
+// 2. A reader that learned an offset through an acquire read finds its chunk: the chunk is in the table before the offset is handed out.
+// 3. Every chunk taken from the pool goes back exactly once, by `Rewind` or by `Release`; an array made for one large
+//    allocation never does. Such an array is longer than a chunk, which is how the two are told apart.
+
+open System
+open System.Numerics
+open System.Runtime.CompilerServices
+open System.Runtime.InteropServices
+
+/// How far an arena had been filled.
+[<Struct; NoEquality; NoComparison>]
+type internal ArenaMark = { ChunkCount: int; Current: int; Position: int; SizeBytes: int64 }
+
+/// A bump allocator over chunks. An offset is a u32 in units of 8 bytes: the index of the chunk above the place in the chunk,
+/// 32 GiB in all. One writer; `Locate` and `EntryAt` on any thread.
+[<Sealed>]
+type internal Arena(pool: ChunkPool) =
+    let chunkSizeBytes = pool.ChunkSizeBytes
+    let placeBits = BitOperations.Log2(uint32 chunkSizeBytes) - 3
+    let placeMask = (1u <<< placeBits) - 1u
+    let mutable chunks: byte[][] = Array.zeroCreate 8
+    let mutable chunkCount = 0
+    // The chunk that is being filled; there is none yet when the position is at the end.
+    let mutable current = 0
+    let mutable position = chunkSizeBytes
+    let mutable sizeBytes = 0L
+
+    let addChunk (chunk: byte[]) : int =
+        if uint64 chunkCount >= (1UL <<< (32 - placeBits)) then
+            invalidOp "the memtable's arena is full"
+
+        if chunkCount = chunks.Length then
+            // Readers may hold the old table, so it is replaced and never changed below the count they know.
+            let larger = Array.zeroCreate (chunkCount * 2)
+            Array.Copy(chunks, larger, chunkCount)
+            chunks <- larger
+
+        chunks[chunkCount] <- chunk
+        chunkCount <- chunkCount + 1
+        chunkCount - 1
+
+    let nextChunk () : unit =
+        current <- addChunk (pool.Rent())
+        sizeBytes <- sizeBytes + int64 (chunkSizeBytes - position)
+        position <- 0
+
+    let giveBack (first: int) : unit =
+        for index in first .. chunkCount - 1 do
+            let chunk = chunks[index]
+
+            if chunk.Length = chunkSizeBytes then
+                pool.Return chunk
+
+        Array.Clear(chunks, first, chunkCount - first)
+        chunkCount <- first
+
+    /// Bytes taken: what was allocated, and the ends of chunks that were too short for the next allocation.
+    member _.SizeBytes: int64 = sizeBytes
+
+    /// How far the arena is filled now.
+    member _.Mark: ArenaMark = {
+        ChunkCount = chunkCount
+        Current = current
+        Position = position
+        SizeBytes = sizeBytes
+    }
+
+    /// Forgets what was allocated since the mark was taken. Nobody may know an offset past it.
+    member _.Rewind(mark: ArenaMark) : unit =
+        giveBack mark.ChunkCount
+        current <- mark.Current
+        position <- mark.Position
+        sizeBytes <- mark.SizeBytes
+
+    /// Gives back all chunks. What is located afterwards fails; nothing may be allocated.
+    member _.Release() : unit =
+        giveBack 0
+        chunks <- Array.Empty()
+        position <- chunkSizeBytes
+
+    /// Takes `length` bytes, aligned to 8. More than a chunk holds gets an array of its own.
+    member _.Allocate(length: int) : uint32 =
+        if length > chunkSizeBytes then
+            let offset = uint32 (addChunk (GC.AllocateUninitializedArray<byte> length)) <<< placeBits
+            sizeBytes <- sizeBytes + int64 length
+            offset
+        else
+            if length > chunkSizeBytes - position then
+                nextChunk ()
+
+            let start = position
+            position <- (start + length + 7) &&& ~~~7
+            sizeBytes <- sizeBytes + int64 (position - start)
+            (uint32 current <<< placeBits) ||| uint32 (start >>> 3)
+
+    /// Takes `length` bytes, a small part of a chunk, such that what follows the first `headerLength` of them begins a cache line of 64 bytes.
+    member arena.AllocateAligned(length: int, headerLength: int) : uint32 =
+        if length + 63 > chunkSizeBytes - position then
+            nextChunk ()
+
+        let address = Marshal.UnsafeAddrOfPinnedArrayElement(chunks[current], position)
+        let padding = int (-(address + nativeint headerLength) &&& 63n)
+        position <- position + padding
+        sizeBytes <- sizeBytes + int64 padding
+        arena.Allocate length
+
+    /// The first byte of what was allocated at the offset.
+    [<MethodImpl(MethodImplOptions.AggressiveInlining)>]
+    member _.Locate(offset: uint32) : byref<byte> =
+        let chunk = chunks[int (offset >>> placeBits)]
+        &Unsafe.Add(&MemoryMarshal.GetArrayDataReference chunk, int (offset &&& placeMask) <<< 3)
+
+    /// The entry that lies at the offset.
+    [<MethodImpl(MethodImplOptions.AggressiveInlining)>]
+    member _.EntryAt(offset: uint32) : Entry = {
+        Buffer = chunks[int (offset >>> placeBits)]
+        Offset = int (offset &&& placeMask) <<< 3
+    }

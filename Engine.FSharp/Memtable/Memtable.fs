@@ -1,0 +1,93 @@
+namespace LsmFs.Engine
+
+// Invariants
+// 1. A version never changes for whoever holds it, on any thread, whatever is written, committed or abandoned beside it.
+// 2. A batch becomes visible whole, in the version that its `Commit` returns, or not at all.
+// 3. One editor is open at a time: `Edit` and `Recycle` end the one before, and an ended editor refuses to work.
+// 4. The arena goes back to the pool once.
+
+open System
+
+/// The newest writes in key order, in memory: a persistent B+tree whose nodes and entries lie in an arena. An object is an immutable version:
+/// whoever holds it never sees it change. Versions of one memtable share its arena. Readers on any thread, one writer at a time, no locks;
+/// a version is handed to other threads by a release write, such as `Volatile.Write`.
+///
+/// Leaves have room to append to, and a version shows of them what is not newer than itself. (Leaves with an unsorted tail: Chen and Jin,
+/// "Persistent B+-Trees in Non-Volatile Main Memory", VLDB 2015. Path copying: Driscoll et al., "Making Data Structures Persistent", 1989.)
+[<Sealed; AllowNullLiteral>]
+type Memtable internal (tree: Tree, writer: TreeWriter, version: TreeVersion) =
+
+    /// An empty memtable that will take its memory from the pool. The pool must not be used by another thread while this one is written to.
+    static member Create(pool: ChunkPool) : Memtable =
+        let tree = Tree pool
+        Memtable(tree, TreeWriter tree, TreeVersion.Empty)
+
+    member internal _.Tree: Tree = tree
+    member internal _.Version: TreeVersion = version
+
+    /// Whether no entry was ever put.
+    member _.IsEmpty: bool = version.Height < 0
+
+    /// Memory taken by the arena for all versions and the open batch, in bytes. The writer's to ask.
+    member _.SizeBytes: int64 = tree.SizeBytes
+
+    /// The largest sequence number in this version; zero when it is empty.
+    member _.LastSequence: SequenceNumber = SequenceNumber version.Limit
+
+    /// The newest entry of the key in this version, tombstones included. O(log n), no allocation.
+    member _.TryFind(key: ReadOnlySpan<byte>) : Entry voption = tree.Find(&version, key)
+
+    /// Starts a batch that extends this version, and abandons the one that may be open on any version of this memtable: it leaves no trace,
+    /// and its sequence numbers and memory are used again. Extending a version that is not the newest forks off it. The writer's to call.
+    /// Throws `InvalidOperationException` after `Recycle`.
+    member memtable.Edit() : MemtableEditor =
+        writer.Begin &version
+        MemtableEditor(tree, writer, memtable)
+
+    /// Gives every chunk of the arena back to the pool, and with it every version and entry: the caller guarantees that no reader of any is left.
+    /// Throws `InvalidOperationException` the second time.
+    member _.Recycle() : unit = writer.Release()
+
+/// A batch that will be the next version of a memtable. Entries that it finds are good until it ends.
+and [<Sealed>] MemtableEditor internal (tree: Tree, writer: TreeWriter, start: Memtable) =
+    let batch = writer.Batch
+    let startLimit = writer.Limit
+
+    let checkOpen () : unit =
+        if writer.Batch <> batch then
+            invalidOp "the batch was committed, or abandoned by another one"
+
+    /// Adds an encoded entry. O(log n); allocates only when the arena needs another chunk, or an array for an entry larger than one.
+    /// Throws `InvalidOperationException` when its sequence number is not larger than all before, when the bytes are no whole entry of a key,
+    /// and when the batch has ended.
+    member _.Put(entry: ReadOnlySpan<byte>) : unit =
+        checkOpen ()
+
+        if EntryFormat.measure entry 0 <> entry.Length || entry[6] = byte EntryKind.FlushAll then
+            invalidOp "a memtable takes one whole entry of a key at a time"
+
+        let sequence = Coding.readU64 entry 8
+
+        if sequence <= writer.Limit then
+            invalidOp "an entry must have a larger sequence number than all before it"
+
+        writer.Put(entry, sequence)
+
+    /// The newest entry of the key, the batch so far included. O(log n), no allocation.
+    member _.TryFind(key: ReadOnlySpan<byte>) : Entry voption =
+        checkOpen ()
+        writer.Find key
+
+    /// Memory taken by the arena for all versions and this batch, in bytes.
+    member _.SizeBytes: int64 = tree.SizeBytes
+
+    /// Ends the batch and returns the version that has it; without a `Put` that is the version the batch started from.
+    /// O(leaves the batch appended to).
+    member _.Commit() : Memtable =
+        checkOpen ()
+
+        if writer.Limit = startLimit then
+            writer.Close()
+            start
+        else
+            Memtable(tree, writer, writer.Commit())

@@ -1,0 +1,122 @@
+namespace LsmFs.Engine
+
+// Invariants
+// 1. The run holds what the version shows of one leaf; `position` is the current slot in it, -1 before the first.
+// 2. path[level] is the inner node whose child at indexes[level] leads to that leaf; level 0 is the leaf's parent.
+
+open System
+
+/// A walk over one version of a memtable in key order: the newest entry of every key, tombstones included. It starts before the first entry.
+/// One owner; O(1) amortised a step, no allocation after its creation.
+[<Sealed>]
+type MemtableCursor(memtable: Memtable) =
+    let tree = memtable.Tree
+    let version = memtable.Version
+    let run = SortedRun tree
+    let path: uint32[] = Array.zeroCreate (max 0 version.Height)
+    let indexes: int[] = Array.zeroCreate (max 0 version.Height)
+    let mutable position = -1
+    let mutable isStarted = false
+    let mutable isFinished = false
+
+    let loadLeaf (node: uint32) : unit =
+        let leaf = &tree.Nodes.Locate node
+        let slotCount = Node.count &leaf
+        let limit = Tree.LimitFor(version.Limit, version.Forks, Node.stamp &leaf)
+        run.Load(&leaf, slotCount, limit, Node.prefixLength &leaf)
+        position <- -1
+
+    let childAt (node: uint32) (index: int) : uint32 =
+        let inner = &tree.Nodes.Locate node
+        Node.child &inner index
+
+    let separatorCount (node: uint32) : int =
+        let inner = &tree.Nodes.Locate node
+        Node.count &(tree.Nodes.Locate(Node.innerKeys &inner))
+
+    /// Loads the first leaf below a node that stands `height` levels above the leaves.
+    let descendFirst (start: uint32) (height: int) : unit =
+        let mutable node = start
+
+        for level in height - 1 .. -1 .. 0 do
+            path[level] <- node
+            indexes[level] <- 0
+            node <- childAt node 0
+
+        loadLeaf node
+
+    /// Loads the leaf after the current one; false when there is none.
+    let nextLeaf () : bool =
+        let mutable level = 0
+
+        while level < path.Length && indexes[level] = separatorCount path[level] do
+            level <- level + 1
+
+        if level = path.Length then
+            false
+        else
+            indexes[level] <- indexes[level] + 1
+            descendFirst (childAt path[level] indexes[level]) level
+            true
+
+    /// Goes before the first entry.
+    member _.SeekFirst() : unit =
+        isStarted <- true
+        isFinished <- version.Height < 0
+
+        if not isFinished then
+            descendFirst version.Root version.Height
+
+    /// Goes before the first entry whose key is not smaller than the argument. O(log n).
+    member cursor.Seek(key: ReadOnlySpan<byte>) : unit =
+        if version.Height < 0 || key.SequenceCompareTo(tree.KeyOf version.Smallest) <= 0 then
+            cursor.SeekFirst()
+        elif key.SequenceCompareTo(tree.KeyOf version.Largest) > 0 then
+            isStarted <- true
+            isFinished <- true
+        else
+            isStarted <- true
+            isFinished <- false
+            let mutable node = version.Root
+
+            for level in version.Height - 1 .. -1 .. 0 do
+                let inner = &tree.Nodes.Locate node
+                let index = tree.ChildIndex(Node.innerKeys &inner, key)
+                path[level] <- node
+                indexes[level] <- index
+                node <- Node.child &inner index
+
+            loadLeaf node
+            let mutable low = 0
+            let mutable high = run.Count
+
+            while low < high do
+                let middle = (low + high) >>> 1
+
+                if key.SequenceCompareTo(tree.KeyOf(run.Entry middle)) > 0 then
+                    low <- middle + 1
+                else
+                    high <- middle
+
+            position <- low - 1
+
+    /// Goes to the next entry; false when there is none.
+    member cursor.MoveNext() : bool =
+        if not isStarted then
+            cursor.SeekFirst()
+
+        if not isFinished then
+            position <- position + 1
+
+            while not isFinished && position = run.Count do
+                isFinished <- not (nextLeaf ())
+                position <- 0
+
+        not isFinished
+
+    /// The current entry. Throws `InvalidOperationException` before the first `MoveNext` and when the last one found none.
+    member _.Current: Entry =
+        if isFinished || position < 0 then
+            invalidOp "the cursor is not at an entry"
+
+        tree.Entries.EntryAt(run.Entry position)
