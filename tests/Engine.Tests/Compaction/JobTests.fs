@@ -1,0 +1,195 @@
+module LsmFs.Engine.Tests.JobTests
+
+open System
+open Expecto
+open LsmFs.Engine
+open LsmFs.Engine.Tests.Generators
+open LsmFs.Engine.Tests.TableFixtures
+open LsmFs.Engine.Tests.CompactionFixtures
+
+/// Disjoint ranges from any keys: each two that follow each other.
+let private rangesOf (keys: Key list) : KeyRange[] =
+    keys
+    |> List.map (fun (Key key) -> modelKey key)
+    |> List.distinct
+    |> List.sortWith (fun left right -> String.CompareOrdinal(left, right))
+    |> List.chunkBySize 2
+    |> List.map (fun keys -> { Smallest = keyBytes (List.head keys); Largest = keyBytes (List.last keys) })
+    |> Array.ofList
+
+let private isBottom (rules: JobRules) (key: string) : bool =
+    rules.OlderRanges
+    |> Seq.concat
+    |> Seq.forall (fun range ->
+        String.CompareOrdinal(key, modelKey range.Smallest) < 0
+        || String.CompareOrdinal(key, modelKey range.Largest) > 0)
+
+let private tombstoneFor (entry: Entry) : byte[] =
+    encode entry.Sequence.Value {
+        WriteKey = entry.Key.ToArray()
+        WriteValue = ValueNone
+        WriteFlags = 0u
+        WriteExpirySeconds = 0u
+        WriteCas = 0UL
+    }
+
+/// What becomes of the newest entry of a key, by the rules as they are told: an entry to write, and what to count.
+let private fate (rules: JobRules) (key: string) (bytes: byte[]) : byte[] option * string =
+    let entry = entryOf bytes
+
+    if entry.Sequence.Value <= rules.FlushedThrough.Value then
+        None, "flushed"
+    else
+        match entry.Kind = EntryKind.Tombstone, entry.IsExpired rules.NowSeconds, isBottom rules key with
+        | true, _, true -> None, "tombstone"
+        | true, _, false -> Some bytes, "written"
+        | false, true, true -> None, "expired"
+        | false, true, false -> Some(tombstoneFor entry), "buried"
+        | false, false, _ -> Some bytes, "written"
+
+let private keepAll: JobRules = { NowSeconds = 0u; FlushedThrough = SequenceNumber.zero; OlderRanges = [||] }
+
+let private plain (key: string) (value: byte[]) : Write = {
+    WriteKey = keyBytes key
+    WriteValue = ValueSome value
+    WriteFlags = 0u
+    WriteExpirySeconds = 0u
+    WriteCas = 0UL
+}
+
+[<Tests>]
+let tests =
+    testList "Job" [
+        property
+            "writes what the rules leave of the fold of its sources, and counts the rest"
+            (fun (history: History) (shape: int) (older: Key list list) (now: uint32) (flushed: byte) ->
+                let rules = {
+                    NowSeconds = now % 3_000_000u
+                    FlushedThrough = SequenceNumber(uint64 flushed % 8UL)
+                    OlderRanges = older |> List.map rangesOf |> Array.ofList
+                }
+
+                let disk = Disk()
+                let job = Job(tinyOptions, openSources disk shape history, rules)
+
+                match run disk job with
+                | Error corruption -> failtest $"%O{corruption}"
+                | Ok outputs ->
+                    let fates = newest history |> Map.toList |> List.map (fun (key, entry) -> fate rules key entry)
+                    Expect.equal (entriesOf outputs) (List.choose fst fates) "entries"
+                    let count what = fates |> List.filter (fun (_, fate) -> fate = what) |> List.length |> int64
+
+                    Expect.equal
+                        job.Counts
+                        {
+                            WrittenCount = count "written" + count "buried"
+                            ShadowedCount = int64 ((sourcesOf history |> List.sumBy _.Count) - fates.Length)
+                            FlushedCount = count "flushed"
+                            ExpiredCount = count "expired"
+                            BuriedCount = count "buried"
+                            TombstoneCount = count "tombstone"
+                        }
+                        "counts")
+
+        property "starts a new table when one is large enough" (fun (history: History) ->
+            let disk = Disk()
+
+            match
+                run
+                    disk
+                    (Job(
+                        tinyOptions,
+                        openSources disk 0 history,
+                        {
+                            keepAll with
+                                OlderRanges = [| [| { Smallest = [||]; Largest = Array.create 300 255uy } |] |]
+                        }
+                    ))
+            with
+            | Error corruption -> failtest $"%O{corruption}"
+            | Ok outputs ->
+                Expect.equal (List.length (entriesOf outputs)) (newest history).Count "nothing is left out"
+
+                for index, output in List.indexed outputs do
+                    let entries = entriesOf [ output ]
+                    // Entries and their offsets, without what each block adds.
+                    let least = entries |> List.sumBy (fun entry -> entry.Length + 2)
+                    let overhead = (2 + BlockTrailer.lengthBytes) * (openOrFail output.File).BlockCount
+
+                    if index < outputs.Length - 1 then
+                        Expect.isGreaterThanOrEqual
+                            (least + overhead |> int64)
+                            tinyOptions.TableSizeBytes
+                            "large enough"
+
+                    let withoutLast = least - (List.last entries).Length - 2
+                    Expect.isLessThan (int64 withoutLast) tinyOptions.TableSizeBytes "and not larger than need be")
+
+        property
+            "names the damaged file instead of believing it"
+            (fun (first: Write) (rest: Write list) (at: int) (flip: byte) (readLength: uint16) ->
+                let disk = Disk()
+                let tables = disk.StoreRun(tinyOptions, 6, modelFrom 1UL (first :: rest))
+                let victim = tables[int (uint32 at % uint32 tables.Length)]
+                let last = victim.BlockHandle(victim.BlockCount - 1)
+                let offset = uint32 at % uint32 (last.OffsetBytes + int64 last.LengthBytes) |> int
+                let file = disk.File victim
+                file[offset] <- file[offset] ^^^ max 1uy flip
+                let source = TableRunSource(tables, KeyBounds.all, int readLength)
+
+                match run disk (Job(tinyOptions, [| ListSource(modelFrom 1000UL rest); source |], keepAll)) with
+                | Ok _ -> failtest "the damage was not seen"
+                | Error corruption ->
+                    Expect.equal corruption.File fileName "the file"
+                    Expect.isTrue (corruption.OffsetBytes <= int64 offset) "where the damaged block begins")
+
+        test "a job that leaves everything out finishes no table" {
+            let model = modelFrom 1UL [ plain "a" "1"B; plain "b" "2"B ]
+            let job = Job(tinyOptions, [| ListSource model |], { keepAll with FlushedThrough = SequenceNumber 2UL })
+            Expect.isTrue (job.Next().IsDone) "done at once"
+            Expect.equal job.Counts.FlushedCount 2L "both"
+        }
+
+        test "large tables are written piece by piece, without allocating for entries" {
+            let options = { tinyOptions with BlockSizeBytes = 4096; TableSizeBytes = 1_000_000L }
+
+            let modelOf (first: int) =
+                modelFrom (uint64 first) [
+                    for number in 0..9_999 -> plain $"key:%08d{number * 3 + first}" (Array.create 100 (byte number))
+                ]
+
+            let models = [ for first in 1..3 -> modelOf first ]
+            let disk = Disk()
+
+            let sources () : EntrySource[] = [|
+                for model in models -> TableRunSource(disk.StoreRun(options, 4_000, model), KeyBounds.all, 65536)
+            |]
+
+            match run disk (Job(options, sources (), keepAll)) with
+            | Error corruption -> failtest $"%O{corruption}"
+            | Ok outputs ->
+                let expected = models |> List.fold (fun all model -> Map.foldBack Map.add model all) Map.empty
+                Expect.equal (entriesOf outputs) (List.ofSeq expected.Values) "entries"
+                Expect.equal outputs.Length 4 "tables of a megabyte"
+
+            let job = Job(options, sources (), keepAll)
+            let before = GC.GetAllocatedBytesForCurrentThread()
+            let mutable writes = 0
+            let mutable isDone = false
+
+            while not isDone do
+                match job.Next() with
+                | JobStep.Read read ->
+                    disk.Read read
+                    job.Supply()
+                | JobStep.Write _ -> writes <- writes + 1
+                | JobStep.Done -> isDone <- true
+                | _ -> ()
+
+            let allocated = GC.GetAllocatedBytesForCurrentThread() - before
+            Expect.isGreaterThan writes 12 "pieces"
+            // About 850,000 for the buffers of three sources and a builder and the hashes of a table's keys;
+            // the smallest object for each of the 30,000 entries would add 720,000.
+            Expect.isLessThan allocated 1_200_000L "bytes allocated"
+        }
+    ]

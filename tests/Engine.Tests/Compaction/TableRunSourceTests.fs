@@ -1,0 +1,112 @@
+module LsmFs.Engine.Tests.TableRunSourceTests
+
+open System
+open Expecto
+open LsmFs.Engine
+open LsmFs.Engine.Tests.Generators
+open LsmFs.Engine.Tests.TableFixtures
+open LsmFs.Engine.Tests.CompactionFixtures
+
+/// Walks a source to its end and checks what it reads on the way.
+let private walk (disk: Disk) (readLengthBytesMax: int) (source: TableRunSource) : byte[] list =
+    let entries = ResizeArray()
+    let mutable state = source.MoveNext()
+
+    while state <> SourceState.Exhausted do
+        if state = SourceState.Ready then
+            let entry = source.Current
+            entries.Add(entry.Bytes.ToArray())
+        else
+            Expect.equal (source.MoveNext()) SourceState.NeedsBlock "it waits until it is supplied"
+            let read = source.Wanted
+            let blocks = [ for block in 0 .. read.Table.BlockCount - 1 -> read.Table.BlockHandle block ]
+            let isOneBlock = List.contains read.Handle blocks
+            Expect.isTrue (isOneBlock || read.Handle.LengthBytes <= readLengthBytesMax) "reads keep to their size"
+            Expect.exists blocks (fun block -> block.OffsetBytes = read.Handle.OffsetBytes) "and begin with a block"
+            disk.Read read
+            Expect.isOk (source.Supply()) "supplied"
+
+        state <- source.MoveNext()
+
+    Expect.equal (source.MoveNext()) SourceState.Exhausted "it stays exhausted"
+    List.ofSeq entries
+
+let private bounded (from: Key option) (until: Key option) (model: Model) : Model =
+    model
+    |> Map.filter (fun key _ ->
+        (match from with
+         | Some(Key from) -> String.CompareOrdinal(key, modelKey from) >= 0
+         | None -> true)
+        && (match until with
+            | Some(Key until) -> String.CompareOrdinal(key, modelKey until) < 0
+            | None -> true))
+
+let private boundsOf (from: Key option) (until: Key option) : KeyBounds =
+    let bytes =
+        function
+        | Some(Key key) -> ValueSome key
+        | None -> ValueNone
+
+    { From = bytes from; Until = bytes until }
+
+[<Tests>]
+let tests =
+    testList "TableRunSource" [
+        property
+            "yields the run's entries within the bounds, whatever it reads at once"
+            (fun (writes: Write list) (from: Key option) (until: Key option) (perTable: byte) (readLength: uint16) ->
+                let model = modelFrom 1UL writes
+                let disk = Disk()
+                let tables = disk.StoreRun(tinyOptions, 1 + int perTable % 20, model)
+                let readLength = int readLength % 4000
+                let source = TableRunSource(tables, boundsOf from until, readLength)
+                Expect.equal (walk disk readLength source) (List.ofSeq (bounded from until model).Values) "entries")
+
+        property
+            "reads nothing outside of the bounds"
+            (fun (first: Write) (rest: Write list) (from: Key) (until: Key) ->
+                let model = modelFrom 1UL (first :: rest)
+                let disk = Disk()
+                let table = disk.Store(tinyOptions, model)
+                let source = TableRunSource([| table |], boundsOf (Some from) (Some until), 1_000_000)
+
+                if source.MoveNext() = SourceState.NeedsBlock then
+                    let (Key from), (Key until) = from, until
+                    let read = source.Wanted
+                    let stop = read.Handle.OffsetBytes + int64 read.Handle.LengthBytes
+                    let first = table.BlockHandle(table.FirstBlockAtOrAfter(span from))
+
+                    Expect.equal
+                        read.Handle.OffsetBytes
+                        first.OffsetBytes
+                        "it begins with the first block for the first key"
+
+                    match table.FirstBlockAtOrAfter(span until) with
+                    | last when last < table.BlockCount ->
+                        let last = table.BlockHandle last
+
+                        Expect.isLessThanOrEqual
+                            stop
+                            (last.OffsetBytes + int64 last.LengthBytes)
+                            "and ends with the last for the last"
+                    | _ -> ())
+
+        test "tables that overlap are no run" {
+            let disk = Disk()
+
+            let write key : Write = {
+                WriteKey = keyBytes key
+                WriteValue = ValueNone
+                WriteFlags = 0u
+                WriteExpirySeconds = 0u
+                WriteCas = 0UL
+            }
+
+            let left = disk.Store(tinyOptions, modelFrom 1UL [ write "a"; write "c" ])
+            let right = disk.Store(tinyOptions, modelFrom 1UL [ write "c"; write "d" ])
+
+            Expect.throwsT<InvalidOperationException>
+                (fun () -> TableRunSource([| left; right |], KeyBounds.all, 100) |> ignore)
+                "one key in both"
+        }
+    ]
