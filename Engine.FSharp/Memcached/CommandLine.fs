@@ -50,7 +50,7 @@ module internal CommandLine =
     let rejected (reply: ReplyCode) (noReply: bool) (consumedBytes: int) : ParseStep =
         rejectedCounting Counters.None reply noReply consumedBytes
 
-    let close: ParseStep = {
+    let inline close () : ParseStep = {
         Kind = ParseStepKind.Close
         Reply = ReplyCode.None
         Counters = Counters.None
@@ -334,7 +334,7 @@ module internal CommandLine =
         let mutable length = 0
 
         if count > 1 && isHttpVersion (Tokens.item line tokens (count - 1)) then
-            close
+            close ()
         elif packed = CommandName.Shutdown then
             rejected ReplyCode.ShutdownNotEnabled (Tokens.endInNoreply line tokens count 1) consumed
         else

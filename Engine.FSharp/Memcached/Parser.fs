@@ -35,8 +35,6 @@ module Parser =
     [<Literal>]
     let private carriageReturn = 13uy
 
-    let private needMore: ParseStep = Unchecked.defaultof<ParseStep>
-
     /// Takes the next key of a retrieval, or argument of `stats`, off the span that holds them (`KeyOffset`, `KeysLength`); empty when there is
     /// none left. `position` starts at 0. O(key), no allocation.
     let nextKey (keys: ReadOnlySpan<byte>) (position: byref<int>) : ReadOnlySpan<byte> = Tokens.next keys &position
@@ -73,7 +71,7 @@ module Parser =
         let keyLength = rest.Slice(0, min rest.Length (ProtocolLimits.keyLengthMax + 1)).IndexOf space
 
         if keyLength <= 0 || rest.Slice(0, keyLength).IndexOf newline >= 0 then
-            needMore
+            CommandLine.needMoreOf 0
         else
             let mutable position = 4 + keyLength + 1
             let flagsStart = position
@@ -122,7 +120,7 @@ module Parser =
                     }
                     &command
             else
-                needMore
+                CommandLine.needMoreOf 0
 
     /// Whether a line of more than `lineLengthMax` bytes may go on: only one that begins as a retrieval.
     let private mayBeLong (input: ReadOnlySpan<byte>) =
@@ -136,7 +134,7 @@ module Parser =
         (command: byref<Command>)
         : ParseStep =
         if input.IsEmpty then
-            needMore
+            CommandLine.needMoreOf 0
         elif state.SwallowBytes > 0L then
             let dropped = int (min state.SwallowBytes (int64 input.Length))
             state.SwallowBytes <- state.SwallowBytes - int64 dropped
@@ -150,10 +148,10 @@ module Parser =
                 lineLength > ProtocolLimits.lineLengthMax
                 && (lineLength > ProtocolLimits.retrievalLineLengthMax || not (mayBeLong input))
             then
-                CommandLine.close
+                CommandLine.close ()
             elif found < 0 then
                 state.ScannedBytes <- input.Length
-                needMore
+                CommandLine.needMoreOf 0
             else
                 let step = CommandLine.parse valueLengthMax &state input lineLength &command
                 // A storage command that waits for its value is parsed again: its line is where it was.

@@ -1,0 +1,225 @@
+/// A whole memcached in a few lines, out of the engine's parser, decisions and replies and a map: what transcripts run against, and the
+/// smallest example of how the pieces fit together. The host does the same with sockets and a store.
+module LsmFs.Engine.Tests.Interpreter
+
+open System
+open System.Collections.Generic
+open System.Text
+open LsmFs.Engine
+open LsmFs.Engine.Tests.Generators
+
+/// Bytes as text and back, one character a byte.
+let latin (text: string) : byte[] = Encoding.Latin1.GetBytes text
+
+let ofLatin (bytes: ReadOnlySpan<byte>) : string = Encoding.Latin1.GetString bytes
+
+/// The version every interpreter answers.
+let version = "1.6.99"
+
+/// The state that all connections of an interpreter share. Mutable; one owner.
+type Server(valueLengthMax: int) =
+    let entries = Dictionary<string, Entry>()
+    let counters = Dictionary<string, int64>()
+    let mutable sequence = 0UL
+    let mutable flushedThrough = 0UL
+    let mutable pendingFlushSeconds = 0u
+    let mutable now = 1_800_000_000u
+
+    member _.ValueLengthMax = valueLengthMax
+    member _.NowSeconds = now
+
+    /// How often each counter of `stats` was moved.
+    member _.Counter(name: string) : int64 =
+        match counters.TryGetValue name with
+        | true, count -> count
+        | _ -> 0L
+
+    /// Lets time pass; a flush whose time has come happens.
+    member _.Advance(seconds: int) : unit =
+        now <- now + uint32 seconds
+
+        if pendingFlushSeconds <> 0u && pendingFlushSeconds <= now then
+            flushedThrough <- sequence
+            pendingFlushSeconds <- 0u
+
+    member _.Count(moved: Counters) : unit =
+        for bit in 0 .. Counter.names.Length - 1 do
+            if (uint32 moved >>> bit) &&& 1u = 1u then
+                let name = Counter.names[bit]
+                counters[name] <- 1L + (if counters.ContainsKey name then counters[name] else 0L)
+
+    member _.ResetCounters() : unit = counters.Clear()
+
+    /// The live entry of a key.
+    member _.Find(key: string) : Entry voption =
+        match entries.TryGetValue key with
+        | true, entry when not (entry.IsExpired now) && entry.Sequence.Value > flushedThrough -> ValueSome entry
+        | _ -> ValueNone
+
+    /// Carries out the decision of a command for one key.
+    member server.Apply(key: string, change: Change) : unit =
+        match change.Kind with
+        | ChangeKind.Put ->
+            sequence <- sequence + 1UL
+
+            let header = {
+                Kind = EntryKind.Value
+                Sequence = SequenceNumber sequence
+                Flags = change.Flags
+                ExpirySeconds = change.ExpirySeconds
+                Cas = change.Cas
+            }
+
+            let buffer = ByteBuffer 64
+            EntryFormat.appendParts buffer header (span (latin key)) change.Head change.Tail |> ignore
+            entries[key] <- { Buffer = buffer.ToArray(); Offset = 0 }
+        | ChangeKind.Delete -> entries.Remove key |> ignore
+        | ChangeKind.FlushAll when change.ExpirySeconds = 0u -> flushedThrough <- sequence
+        | ChangeKind.FlushAll -> pendingFlushSeconds <- change.ExpirySeconds
+        | _ -> ()
+
+        server.Count change.Counters
+
+/// One connection to a server: bytes in, bytes out. Mutable; one owner.
+type Connection(server: Server) =
+    let output = ByteBuffer 256
+    let mutable state = ParserState()
+    let mutable unread: byte[] = [||]
+    let mutable isClosed = false
+    let mutable stepCount = 0
+
+    let check (announced: int) (written: int) =
+        if written <> announced then
+            failwithf "%d bytes written where %d were announced" written announced
+
+    let value (entry: Entry) (hasCas: bool) =
+        let length = Reply.entryLength entry hasCas
+        check length (Reply.writeEntry (output.Reserve length) entry hasCas)
+
+    let statistic (name: string) (count: string) =
+        let length = Reply.statLength name count
+        check length (Reply.writeStat (output.Reserve length) name count)
+
+    let versionLine () =
+        let length = Reply.versionLength version
+        check length (Reply.writeVersion (output.Reserve length) version)
+
+    let retrieve (command: Command) (input: byte[]) =
+        let keys = ReadOnlySpan<byte>(input, command.KeyOffset, command.KeysLength)
+        let scratch: byte[] = Array.zeroCreate ProtocolLimits.scratchLength
+        let hasCas = command.Verb = Verb.Gets || command.Verb = Verb.Gats
+        let mutable position = 0
+        let mutable key = ofLatin (Parser.nextKey keys &position)
+
+        while key <> "" do
+            let current = server.Find key
+
+            if Execute.isWrite command.Verb then
+                let change =
+                    Execute.decide &command (span input) current server.NowSeconds server.ValueLengthMax (scratch.AsSpan())
+
+                server.Apply(key, change)
+            else
+                server.Count(Execute.retrievalCounters command.Verb current.IsSome)
+
+            match current with
+            | ValueSome entry -> value entry hasCas
+            | ValueNone -> ()
+
+            key <- ofLatin (Parser.nextKey keys &position)
+
+        output.Append(Reply.line ReplyCode.End)
+
+    let write (command: Command) (input: byte[]) =
+        let key = ofLatin (ReadOnlySpan<byte>(input, command.KeyOffset, command.KeyLength))
+        let current = if Execute.needsCurrent command.Verb then server.Find key else ValueNone
+        let scratch: byte[] = Array.zeroCreate ProtocolLimits.scratchLength
+
+        let change =
+            Execute.decide &command (span input) current server.NowSeconds server.ValueLengthMax (scratch.AsSpan())
+
+        if change.Reply = ReplyCode.Number then
+            let line: byte[] = Array.zeroCreate Reply.numberLengthMax
+            output.Append(ReadOnlySpan<byte>(line, 0, Reply.writeNumber (line.AsSpan()) change.Number))
+        else
+            output.Append(Reply.line change.Reply)
+
+        server.Apply(key, change)
+
+    let stats (command: Command) (input: byte[]) =
+        match ofLatin (ReadOnlySpan<byte>(input, command.KeyOffset, command.KeyLength)) with
+        | "reset" ->
+            server.ResetCounters()
+            output.Append(Reply.line ReplyCode.Reset)
+        | "" ->
+            for name in Counter.names do
+                statistic name (string (server.Counter name))
+
+            output.Append(Reply.line ReplyCode.End)
+        | _ -> output.Append(Reply.line ReplyCode.Error)
+
+    let execute (command: Command) (input: byte[]) =
+        match command.Verb with
+        | Verb.Get
+        | Verb.Gets
+        | Verb.Gat
+        | Verb.Gats -> retrieve command input
+        | Verb.Version -> versionLine ()
+        | Verb.Verbosity -> output.Append(Reply.line (if command.NoReply then ReplyCode.None else ReplyCode.Ok))
+        | Verb.Stats -> stats command input
+        | Verb.Quit -> isClosed <- true
+        | _ -> write command input
+
+    member _.IsClosed = isClosed
+
+    /// Steps the parser took that were not NeedMore.
+    member _.StepCount = stepCount
+
+    /// Bytes not yet consumed.
+    member _.UnreadLength = unread.Length
+
+    /// Bytes of a refused value still to be dropped.
+    member _.SwallowBytes = state.SwallowBytes
+
+    /// What was answered so far.
+    member _.Output: string = ofLatin output.Written
+
+    /// Takes bytes from the client.
+    member _.Receive(bytes: byte[]) : unit =
+        unread <- Array.append unread bytes
+        let mutable offset = 0
+        let mutable isWaiting = isClosed
+
+        while not isWaiting do
+            let input = unread[offset..]
+            let mutable command = Unchecked.defaultof<Command>
+            let step = Parser.parse server.ValueLengthMax &state (span input) &command
+
+            match step.Kind with
+            | ParseStepKind.Parsed -> execute command input
+            | ParseStepKind.Rejected ->
+                server.Count step.Counters
+                output.Append(Reply.line step.Reply)
+            | ParseStepKind.Close -> isClosed <- true
+            | _ ->
+                if step.ConsumedBytes <> 0 then failwith "NeedMore consumed bytes"
+
+                if step.WantedBytes <> 0 && step.WantedBytes <= input.Length then
+                    failwith "NeedMore wants what it has"
+
+            if step.Kind = ParseStepKind.Parsed || step.Kind = ParseStepKind.Rejected then
+                if step.ConsumedBytes <= 0 || step.ConsumedBytes > input.Length then
+                    failwithf "%d bytes consumed of %d" step.ConsumedBytes input.Length
+
+                stepCount <- stepCount + 1
+
+            offset <- offset + step.ConsumedBytes
+            isWaiting <- isClosed || step.Kind = ParseStepKind.NeedMore
+
+        unread <- unread[offset..]
+
+/// What a fresh connection of a fresh server answers, and whether it closed.
+let answerTo (valueLengthMax: int) (pieces: byte[] list) : string * bool =
+    let connection = Connection(Server valueLengthMax)
+    pieces |> List.iter connection.Receive
+    connection.Output, connection.IsClosed

@@ -1,0 +1,103 @@
+/// A real memcached on a free port of the loopback interface, to compare answers with. Where none is installed the tests that need it are
+/// skipped, and counted as ignored; with LSMFS_REQUIRE_PEERS=1 they fail instead.
+module LsmFs.Engine.Tests.Peer
+
+open System
+open System.Diagnostics
+open System.IO
+open System.Net
+open System.Net.Sockets
+open System.Text
+open System.Threading
+open Expecto
+open LsmFs.Engine.Tests.Interpreter
+
+let private program: string option =
+    (string (Environment.GetEnvironmentVariable "PATH")).Split Path.PathSeparator
+    |> Array.map (fun folder -> Path.Combine(folder, "memcached"))
+    |> Array.tryFind File.Exists
+
+let private isRequired = Environment.GetEnvironmentVariable "LSMFS_REQUIRE_PEERS" = "1"
+
+/// One connection to a peer.
+type PeerConnection(port: int) =
+    let client = new TcpClient()
+    do client.Connect(IPAddress.Loopback, port)
+    let stream = client.GetStream()
+    do stream.ReadTimeout <- 10_000
+    let buffer: byte[] = Array.zeroCreate 65536
+
+    /// Sends bytes, and reads until `isEnough` says so or the peer closes. Returns the answer and whether it closed.
+    member _.Ask(request: byte[], isEnough: string -> bool) : string * bool =
+        let answer = StringBuilder()
+        let mutable isClosed = false
+        // A peer that closes early may refuse the rest.
+        let sender = Threading.Tasks.Task.Run(fun () -> try stream.Write(request, 0, request.Length) with :? IOException -> ())
+
+        while not isClosed && not (isEnough (answer.ToString())) do
+            let count =
+                try
+                    stream.Read(buffer, 0, buffer.Length)
+                with :? IOException as error ->
+                    match error.InnerException with
+                    | :? SocketException as cause when cause.SocketErrorCode = SocketError.ConnectionReset -> 0
+                    | _ -> failtestf "no end of the answer, so far %A" (answer.ToString())
+
+            answer.Append(ofLatin (ReadOnlySpan<byte>(buffer, 0, count))) |> ignore
+            isClosed <- count = 0
+
+        sender.Wait()
+        answer.ToString(), isClosed
+
+    interface IDisposable with
+        member _.Dispose() = client.Dispose()
+
+/// A running peer.
+type Peer(path: string) =
+    let port =
+        use probe = new TcpListener(IPAddress.Loopback, 0)
+        probe.Start()
+        let port = (probe.LocalEndpoint :?> IPEndPoint).Port
+        probe.Stop()
+        port
+
+    let start = ProcessStartInfo(path, [ "-p"; string port; "-l"; "127.0.0.1"; "-U"; "0"; "-u"; "root"; "-m"; "64" ])
+    do start.RedirectStandardError <- true
+
+    let running =
+        match Process.Start start with
+        | null -> failtest "memcached does not start"
+        | running -> running
+
+    let rec connect (attempts: int) : PeerConnection =
+        try
+            new PeerConnection(port)
+        with :? SocketException when attempts > 0 ->
+            Thread.Sleep 20
+            connect (attempts - 1)
+
+    /// A new connection.
+    member _.Connect() : PeerConnection = connect 200
+
+    /// Whether the release is older than the parser this project follows.
+    member peer.IsOld: bool =
+        use connection = peer.Connect()
+        let answer, _ = connection.Ask(latin "version\r\n", (fun answer -> answer.EndsWith "\n"))
+        System.Version(answer.Trim().Replace("VERSION ", "")) < System.Version(1, 6, 40)
+
+    interface IDisposable with
+        member _.Dispose() =
+            running.Kill()
+            running.WaitForExit()
+            running.Dispose()
+
+/// A test that needs a peer.
+let peerTest (name: string) (body: Peer -> unit) : Test =
+    match program with
+    | Some path ->
+        testCase name
+        <| fun () ->
+            use peer = new Peer(path)
+            body peer
+    | None when isRequired -> testCase name <| fun () -> failtest "memcached is not installed and LSMFS_REQUIRE_PEERS is 1"
+    | None -> ptestCase name <| fun () -> failtest "memcached is not installed"
