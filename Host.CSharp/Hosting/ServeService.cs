@@ -11,8 +11,8 @@ namespace LsmFs.Host;
 /// </summary>
 internal sealed partial class ServeService(ServeOptions options, ILogger<ServeService> logger) : IHostedService, IDisposable
 {
-    private Store? store;
-    private Server? server;
+    private Store? _store;
+    private Server? _server;
 
     /// <summary>Opens the store, which may replay its log, and starts to serve it.</summary>
     public Task StartAsync(CancellationToken cancellationToken)
@@ -22,10 +22,10 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
         var storeOptions = new StoreOptions
         {
             DataFolder = options.DataFolder,
-            Durability = options.Durability,
+            Durability = DurabilityOf(options.Durability),
             MemoryBudgetBytes = options.MemoryBudgetBytes,
         };
-        store = Store.Open(storeOptions, logger);
+        _store = Store.Open(storeOptions, logger);
 
         // A stop asked for while the log was replayed.
         cancellationToken.ThrowIfCancellationRequested();
@@ -38,14 +38,14 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
             ValueLengthMax = options.ValueSizeBytesMax,
             Version = CommandLine.Version,
         };
-        server = Server.Start(serverOptions, store, logger);
+        _server = Server.Start(serverOptions, _store, logger);
 
         LogServing(
             logger,
             CommandLine.Version,
-            string.Join(", ", server.EndPoints),
+            string.Join(", ", _server.EndPoints),
             Path.GetFullPath(options.DataFolder),
-            NameOf(options.Durability),
+            NameOf(storeOptions.Durability),
             Environment.ProcessId);
         return Task.CompletedTask;
     }
@@ -55,10 +55,10 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
     {
         LogStopping(logger);
 
-        if (server is not null)
+        if (_server is not null)
         {
-            await server.StopAsync();
-            server = null;
+            await _server.StopAsync();
+            _server = null;
         }
 
         Dispose();
@@ -68,9 +68,17 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
     /// <summary>Closes the store if <see cref="StopAsync"/> did not: a start that failed half way is not stopped.</summary>
     public void Dispose()
     {
-        store?.Dispose();
-        store = null;
+        _store?.Dispose();
+        _store = null;
     }
+
+    private static Durability DurabilityOf(Cli.Durability asked) => asked switch
+    {
+        Cli.Durability.Sync => Durability.Sync,
+        Cli.Durability.Os => Durability.Os,
+        Cli.Durability.Memory => Durability.Memory,
+        _ => throw new InvalidOperationException("an unknown durability"),
+    };
 
     private static string NameOf(Durability durability) => durability switch
     {
