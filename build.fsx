@@ -15,6 +15,10 @@ let fail message = raise (BuildFailed(message, 1))
 let root = __SOURCE_DIRECTORY__
 let solution = Path.Combine(root, "LsmFs.sln")
 let host = Path.Combine(root, "Host.CSharp")
+
+let hostProgram =
+    Path.Combine(host, "bin", "Release", "net10.0", (if OperatingSystem.IsWindows() then "lsmfs.exe" else "lsmfs"))
+
 let isSet (variable: string) = Environment.GetEnvironmentVariable variable = "1"
 
 // ---------------------------------------------------------------------------------------------------------- processes
@@ -176,22 +180,28 @@ let test (arguments: string list) : unit =
 
 let run (arguments: string list) : unit =
     buildRelease host
-    let program = Path.Combine(host, "bin", "Release", "net10.0", "lsmfs.dll")
-    let exitCode = dotnet (program :: arguments)
+    let exitCode = execute hostProgram arguments
 
     if exitCode <> 0 then
         raise (BuildFailed("", exitCode))
 
 let bench (arguments: string list) : unit =
-    let project, rest =
-        match arguments with
-        | "micro" :: rest -> "Micro", rest
-        | rest -> "Load", rest
+    let runBench (project: string) (arguments: string list) =
+        let folder = Path.Combine(root, "bench", project)
+        buildRelease folder
+        require "the benchmark failed" ([ "run"; "--no-build"; "-c"; "Release"; "--project"; folder; "--" ] @ arguments)
 
-    let folder = Path.Combine(root, "bench", project)
-    buildRelease host
-    buildRelease folder
-    require "the benchmark failed" ([ "run"; "--no-build"; "-c"; "Release"; "--project"; folder; "--" ] @ rest)
+    match arguments with
+    | "micro" :: rest -> runBench "Micro" rest
+    | command :: _ when not (command.StartsWith '-') -> runBench "Load" arguments
+    | options ->
+        buildRelease host
+        let report = Path.Combine(root, "artifacts", "bench.md")
+        Directory.CreateDirectory(Path.Combine(root, "artifacts")) |> ignore
+
+        let unless name defaults = if List.contains name options then [] else name :: defaults
+
+        runBench "Load" ("suite" :: unless "--lsmfs" [ $"\"{hostProgram}\"" ] @ unless "--out" [ report ] @ options)
 
 let publish (_: string list) : unit =
     let output = Path.Combine(root, "artifacts", "lsmfs")
@@ -221,7 +231,7 @@ let targets = [
     target "run" "build, then serve on 127.0.0.1:11211 with data in ./data; arguments are lsmfs's (-- --help)" run
     target "test" "build, check the format, run every test; arguments are Expecto's (-- --filter-test-list Wal)" test
     target "build" "build everything, Release" build
-    target "bench" "side by side with memcached; -- micro for the micro benchmarks; arguments are theirs" bench
+    target "bench" "side by side with memcached, into artifacts/bench.md; -- micro for the micro benchmarks" bench
     target "publish" "a folder to install, artifacts/lsmfs, precompiled for this kind of machine" publish
     target "format" "format every F# and C# file" format
 ]
