@@ -39,10 +39,9 @@ public static class Options
         Exit code: 0 all replies right, 1 errors, wrong or missing values, 2 the run could not be made.
         """;
 
-    /// <summary>The workload the arguments describe.</summary>
-    public static Workload TakeWorkload(Arguments arguments, WorkloadKind kind)
+    /// <summary>The workload the arguments describe; what they leave out is as in the standard one.</summary>
+    public static Workload TakeWorkload(Arguments arguments, WorkloadKind kind, Workload standard)
     {
-        var standard = new Workload();
         var (valueLengthMin, valueLengthMax) = TakeValueLength(arguments) ?? (standard.ValueLengthMin, standard.ValueLengthMax);
         var isRun = kind == WorkloadKind.Run;
         var workload = standard with

@@ -44,6 +44,8 @@ static class Program
             "fill" => RunOne(WorkloadKind.Fill, arguments, stop),
             "run" => RunOne(WorkloadKind.Run, arguments, stop),
             "check" => RunOne(WorkloadKind.Check, arguments, stop),
+            "compare" => Comparison.RunCommand(arguments, stop),
+            "suite" => Suite.RunCommand(arguments, stop),
             _ => throw new LoadException($"{command}: fill, run, check, compare or suite is wanted (--help shows more)"),
         };
 
@@ -51,7 +53,7 @@ static class Program
     {
         var isJson = arguments.TakeFlag("--json");
         var target = Options.TakeTarget(arguments);
-        var workload = Options.TakeWorkload(arguments, kind);
+        var workload = Options.TakeWorkload(arguments, kind, new Workload());
         arguments.RefuseRest();
         var measurement = Runner.Run(workload, target, stop);
         if (isJson)
