@@ -58,7 +58,7 @@ public sealed record Comparison(string Name, IReadOnlyList<Measurement> A, IRead
         var cpu = m.ServerCpuMicrosecondsPerOperation is { } microseconds ? Text($"{microseconds,8:F2} µs CPU/op") : "";
         var problems = m.IsClean ? "" : Text($"  {m.Errors} errors {m.Wrong} wrong {m.Unsent} unsent {m.FirstError}");
         Console.Error.WriteLine(
-            Text($"  {m.Server,-12} {m.OperationsPerSecond,10:F0} op/s {cpu}  p99 {m.Latency?.P99,8:F0} µs  generator {m.GeneratorCpuCores:F2} cores{problems}"));
+            Text($"  {m.Server,-12} {m.OperationsPerSecond,10:F0} op/s {cpu}  p99 {m.Latency?.P99,8:F0} µs  generator {m.GeneratorCpuCores:F2} cores  others {m.OtherCpuCores:F2}{problems}"));
     }
 
     static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);

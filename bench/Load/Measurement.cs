@@ -38,19 +38,22 @@ public sealed record Measurement
     public required double GeneratorCpuMicrosecondsPerOperation { get; init; }
     /// <summary>Near the number of threads, the generator itself was the limit.</summary>
     public required double GeneratorCpuCores { get; init; }
+    /// <summary>What everything else on the machine used meanwhile: the noise. Known only when the server's process is.</summary>
+    public required double? OtherCpuCores { get; init; }
 
     /// <summary>Whether every reply was what the workload implies; a missing key counts only where it must be there.</summary>
     public bool IsClean => Wrong == 0 && Errors == 0 && Unsent == 0 && (Misses == 0 || Kind != "check");
 
     public static Measurement From(
-        Workload workload, Target target, LoopResult result, double elapsedSeconds,
-        ProcessSample? serverBefore, ProcessSample? serverAfter, double generatorCpuSeconds)
+        Workload workload, Target target, LoopResult result, double elapsedSeconds, CpuSample before, CpuSample after)
     {
         var all = (LongHistogram)result.GetLatency.Copy();
         all.Add(result.SetLatency);
         var operations = Math.Max(result.OperationCount - result.UnsentCount, 0);
         var keys = result.HitCount + result.MissCount + result.WrongCount + result.SetLatency.TotalCount;
-        var serverCpuSeconds = serverAfter?.CpuSeconds - serverBefore?.CpuSeconds;
+        var serverCpuSeconds = after.Server?.CpuSeconds - before.Server?.CpuSeconds;
+        var generatorCpuSeconds = after.GeneratorSeconds - before.GeneratorSeconds;
+        var otherCpuSeconds = after.MachineSeconds - before.MachineSeconds - generatorCpuSeconds - serverCpuSeconds;
         return new Measurement
         {
             Server = target.Name,
@@ -72,9 +75,10 @@ public sealed record Measurement
             WrongKeys = Names(workload, result.WrongKeys),
             ServerCpuMicrosecondsPerOperation = serverCpuSeconds * 1e6 / Math.Max(operations, 1),
             ServerCpuCores = serverCpuSeconds / elapsedSeconds,
-            ServerResidentBytes = serverAfter?.ResidentBytes,
+            ServerResidentBytes = after.Server?.ResidentBytes,
             GeneratorCpuMicrosecondsPerOperation = generatorCpuSeconds * 1e6 / Math.Max(operations, 1),
             GeneratorCpuCores = generatorCpuSeconds / elapsedSeconds,
+            OtherCpuCores = otherCpuSeconds is { } seconds ? Math.Max(seconds, 0) / elapsedSeconds : null,
         };
     }
 

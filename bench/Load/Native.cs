@@ -35,9 +35,9 @@ internal static unsafe partial class Native
     private static partial int epoll_ctl(int epoll, int operation, int descriptor, byte* @event);
     [LibraryImport("libc")]
     private static partial int epoll_wait(int epoll, byte* events, int count, int timeoutMilliseconds);
-    [LibraryImport("libc")]
+    [LibraryImport("libc", SetLastError = true)]
     private static partial nint send(int socket, byte* bytes, nint length, int flags);
-    [LibraryImport("libc")]
+    [LibraryImport("libc", SetLastError = true)]
     private static partial nint recv(int socket, byte* bytes, nint length, int flags);
     [LibraryImport("libc", SetLastError = true)]
     private static partial int timerfd_create(int clock, int flags);
@@ -48,8 +48,8 @@ internal static unsafe partial class Native
     [LibraryImport("libc", EntryPoint = "kill")]
     private static partial int Signal(int process, int signal);
 
-    /// <summary>The error number of the call just made on this thread.</summary>
-    public static int LastError => Marshal.GetLastSystemError();
+    /// <summary>The error number of the send or receive just made on this thread.</summary>
+    public static int LastError => Marshal.GetLastPInvokeError();
 
     public static int Connect(IPEndPoint server)
     {

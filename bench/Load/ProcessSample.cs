@@ -5,8 +5,18 @@ namespace LsmFs.Load;
 /// <summary>CPU time and resident memory of a process at one moment, from /proc.</summary>
 public readonly record struct ProcessSample(double CpuSeconds, long ResidentBytes)
 {
-    // USER_HZ, the unit of /proc/PID/stat: 100 on every Linux architecture .NET runs on.
+    // USER_HZ, the unit of CPU times in /proc: 100 on every Linux architecture .NET runs on.
     const double TicksPerSecond = 100;
+
+    /// <summary>CPU time all processes of the machine have used, interrupts and what the hypervisor took away included.</summary>
+    public static double ReadMachineCpuSeconds()
+    {
+        const int IdleField = 3, WaitingForDiskField = 4, StealField = 7;
+        var times = File.ReadLines("/proc/stat").First().Split(' ', StringSplitOptions.RemoveEmptyEntries)[1..];
+        return times.Take(StealField + 1)
+            .Where((_, field) => field is not (IdleField or WaitingForDiskField))
+            .Sum(ticks => double.Parse(ticks, CultureInfo.InvariantCulture)) / TicksPerSecond;
+    }
 
     public static ProcessSample Read(int processId)
     {
@@ -24,4 +34,13 @@ public readonly record struct ProcessSample(double CpuSeconds, long ResidentByte
             throw new LoadException($"there is no process {processId} to measure");
         }
     }
+}
+
+/// <summary>Who has used how much CPU so far: the server if its process is known, this process, and the whole machine.</summary>
+public readonly record struct CpuSample(ProcessSample? Server, double GeneratorSeconds, double MachineSeconds)
+{
+    public static CpuSample Take(Target target) => new(
+        target.ProcessId is { } id ? ProcessSample.Read(id) : null,
+        Environment.CpuUsage.TotalTime.TotalSeconds,
+        ProcessSample.ReadMachineCpuSeconds());
 }

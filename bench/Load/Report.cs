@@ -34,6 +34,10 @@ public static class Report
             Line($"  server         {m.ServerCpuMicrosecondsPerOperation:F2} µs CPU an operation, {m.ServerCpuCores:F2} cores, {residentBytes / 1048576.0:N0} MiB resident");
         }
         Line($"  generator      {m.GeneratorCpuMicrosecondsPerOperation:F2} µs CPU an operation, {m.GeneratorCpuCores:F2} cores");
+        if (m.OtherCpuCores is { } otherCores)
+        {
+            Line($"  others         {otherCores:F2} cores (noise)");
+        }
         PrintKeys("missing", m.Kind == "check" ? m.MissingKeys : [], output);
         PrintKeys("wrong", m.WrongKeys, output);
 

@@ -20,25 +20,21 @@ public static class Runner
                 RunLoops(loops, workload.WarmupSeconds, stop);
             }
             var isTimed = workload.Kind == WorkloadKind.Run && workload.OperationCount is null;
-            var serverBefore = Sample(target);
-            var generatorBefore = Environment.CpuUsage.TotalTime;
+            var before = CpuSample.Take(target);
             var startedAt = ArrivalSchedule.Now;
             RunLoops(loops, isTimed ? workload.Seconds : null, stop);
-            var generatorCpu = Environment.CpuUsage.TotalTime - generatorBefore;
-            var serverAfter = Sample(target);
+            var after = CpuSample.Take(target);
 
             var result = new LoopResult();
             loops.ForEach(loop => result.Add(loop.Result));
             var elapsed = (loops.Max(loop => loop.EndedAt) - startedAt) / 1e9;
-            return Measurement.From(workload, target, result, elapsed, serverBefore, serverAfter, generatorCpu.TotalSeconds);
+            return Measurement.From(workload, target, result, elapsed, before, after);
         }
         finally
         {
             loops.ForEach(loop => loop.Dispose());
         }
     }
-
-    static ProcessSample? Sample(Target target) => target.ProcessId is { } id ? ProcessSample.Read(id) : null;
 
     /// <summary>Runs every loop on a thread of its own; the first failure stops the others and is thrown here.</summary>
     static void RunLoops(List<Loop> loops, double? seconds, CancellationToken stop)

@@ -49,6 +49,7 @@ public static class Suite
         new("get, 500 connections", "os", w => w with { ConnectionCount = 500 }),
         new("get, pipeline of 16", "os", w => w with { ConnectionCount = 50, PipelineDepth = 16 }),
         new("get of 50 keys", "os", w => w with { ConnectionCount = 50, MultiGetCount = 50 }),
+        new("get, 50 connections, open loop of 10,000/s", "os", w => w with { ConnectionCount = 50, RatePerSecond = 10_000 }),
         new("set, 50 connections (os)", "os", w => w with { ConnectionCount = 50, GetRatio = 0 }),
         new("set, pipeline of 16 (os)", "os", w => w with { ConnectionCount = 50, PipelineDepth = 16, GetRatio = 0 }),
         new("set, 50 connections (sync)", "sync", w => w with { ConnectionCount = 50, GetRatio = 0 }),
@@ -134,17 +135,17 @@ public static class Suite
         void Line(FormattableString line) => text.Append(line.ToString(CultureInfo.InvariantCulture)).Append('\n');
         Line($"LsmFs beside memcached, in turn on the same machine ({Environment.ProcessorCount} cores{(options.ServerCpus is null ? "" : $", servers on core {options.ServerCpus}")}): {options.RoundCount} rounds of {w.Seconds} s a row after {w.WarmupSeconds} s of warm-up,");
         Line($"{w.KeyCount:N0} keys of {w.KeyLength} bytes, values of {(w.ValueLengthMin == w.ValueLengthMax ? $"{w.ValueLengthMin}" : $"{w.ValueLengthMin} to {w.ValueLengthMax}")} bytes. Ratios are LsmFs / memcached of the same round: median (min to max).");
-        Line($"Figures are medians: LsmFs / memcached. Generator: its share of its one core (near 1 it was the limit itself).");
+        Line($"Figures are medians: LsmFs / memcached. Generator: the share of its core it used (near 1 it was the limit itself). Others: cores used by everything else (noise).");
         Line($"");
-        Line($"| row | throughput ratio | server CPU per operation ratio | p99 ratio | operations/s | CPU µs/operation | p99 µs | generator |");
-        Line($"|---|---|---|---|---|---|---|---|");
+        Line($"| row | throughput ratio | server CPU per operation ratio | p99 ratio | operations/s | CPU µs/operation | p99 µs | generator | others |");
+        Line($"|---|---|---|---|---|---|---|---|---|");
         foreach (var c in comparisons)
         {
             string Pair(Func<Measurement, double?> figure, string format) => string.Create(
                 CultureInfo.InvariantCulture,
                 $"{Comparison.Median(c.A, figure)?.ToString(format, CultureInfo.InvariantCulture)} / {Comparison.Median(c.B, figure)?.ToString(format, CultureInfo.InvariantCulture)}");
             var problems = c.IsClean ? "" : " (with errors)";
-            Line($"| {c.Name}{problems} | {Ratio(c.Throughput)} | {Ratio(c.ServerCpu)} | {Ratio(c.P99)} | {Pair(m => m.OperationsPerSecond, "N0")} | {Pair(m => m.ServerCpuMicrosecondsPerOperation, "F2")} | {Pair(m => m.Latency?.P99, "N0")} | {Pair(m => m.GeneratorCpuCores / w.ThreadCount, "F2")} |");
+            Line($"| {c.Name}{problems} | {Ratio(c.Throughput)} | {Ratio(c.ServerCpu)} | {Ratio(c.P99)} | {Pair(m => m.OperationsPerSecond, "N0")} | {Pair(m => m.ServerCpuMicrosecondsPerOperation, "F2")} | {Pair(m => m.Latency?.P99, "N0")} | {Pair(m => m.GeneratorCpuCores / w.ThreadCount, "F2")} | {Pair(m => m.OtherCpuCores, "F2")} |");
         }
         Line($"");
         foreach (var server in comparisons.SelectMany(c => c.A.Concat(c.B)).GroupBy(m => m.Server))
