@@ -5,7 +5,7 @@ open System.Runtime.CompilerServices
 
 /// A growable run of bytes that encoders append to. One owner, no sharing: `Clear` keeps the memory for the next use.
 /// `ArrayBufferWriter<byte>` of the base library would do, but hides its array, and checksums and lengths are patched in place here.
-[<Sealed; AllowNullLiteral>]
+[<Sealed>]
 type ByteBuffer(capacityBytes: int) =
     let mutable bytes: byte[] = Array.zeroCreate (max 16 capacityBytes)
     let mutable length = 0

@@ -14,7 +14,7 @@ open System
 ///
 /// Leaves have room to append to, and a version shows of them what is not newer than itself. (Leaves with an unsorted tail: Chen and Jin,
 /// "Persistent B+-Trees in Non-Volatile Main Memory", VLDB 2015. Path copying: Driscoll et al., "Making Data Structures Persistent", 1989.)
-[<Sealed; AllowNullLiteral>]
+[<Sealed>]
 type Memtable internal (tree: Tree, writer: TreeWriter, version: TreeVersion) =
 
     /// An empty memtable that will take its memory from the pool. The pool must not be used by another thread while this one is written to.

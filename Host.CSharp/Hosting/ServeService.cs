@@ -22,7 +22,7 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
         var storeOptions = new StoreOptions
         {
             DataFolder = options.DataFolder,
-            Durability = DurabilityOf(options.Durability),
+            Durability = options.Durability,
             MemoryBudgetBytes = options.MemoryBudgetBytes,
         };
         _store = Store.Open(storeOptions, logger);
@@ -71,14 +71,6 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
         _store?.Dispose();
         _store = null;
     }
-
-    private static Durability DurabilityOf(Cli.Durability asked) => asked switch
-    {
-        Cli.Durability.Sync => Durability.Sync,
-        Cli.Durability.Os => Durability.Os,
-        Cli.Durability.Memory => Durability.Memory,
-        _ => throw new InvalidOperationException("an unknown durability"),
-    };
 
     private static string NameOf(Durability durability) => durability switch
     {
