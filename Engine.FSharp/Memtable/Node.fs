@@ -79,12 +79,12 @@ module internal Node =
 
     /// Fills in the header of a new key block whose first `count` slots are, or will be, sorted.
     let initialize (block: byref<byte>) (stampValue: uint32) (count: int) (capacity: int) (prefixLength: int) : unit =
-        stamp &block <- stampValue
-        pending &block <- 0u
-        u16 &block 8 <- uint16 count
-        u16 &block 10 <- uint16 capacity
-        u16 &block 12 <- uint16 count
-        u16 &block 14 <- uint16 prefixLength
+        (stamp &block) <- stampValue
+        (pending &block) <- 0u
+        (u16 &block 8) <- uint16 count
+        (u16 &block 10) <- uint16 capacity
+        (u16 &block 12) <- uint16 count
+        (u16 &block 14) <- uint16 prefixLength
 
     let inline innerKeys (inner: byref<byte>) : byref<uint32> = &u32 &inner 0
     let inline innerStamp (inner: byref<byte>) : byref<uint32> = &u32 &inner 4

@@ -49,16 +49,15 @@ type internal TreeWriter(tree: Tree) =
     let newInner (keyBlock: uint32) (childCount: int) : uint32 =
         let offset = nodes.Allocate(Node.innerLength childCount)
         let inner = &nodes.Locate offset
-        Node.innerKeys &inner <- keyBlock
-        Node.innerStamp &inner <- stamp
+        (Node.innerKeys &inner) <- keyBlock
+        (Node.innerStamp &inner) <- stamp
         offset
 
     let storeInner (keyBlock: uint32) (first: int) (childCount: int) : uint32 =
         let offset = newInner keyBlock childCount
         let inner = &nodes.Locate offset
 
-        Span<uint32>(children, first, childCount)
-            .CopyTo(MemoryMarshal.CreateSpan(&Node.child &inner 0, childCount))
+        Span<uint32>(children, first, childCount).CopyTo(MemoryMarshal.CreateSpan(&Node.child &inner 0, childCount))
 
         offset
 
@@ -71,11 +70,21 @@ type internal TreeWriter(tree: Tree) =
         splitSeparator <- separator
 
     /// Copies a leaf with one more entry, into one leaf or two.
-    let replaceLeaf (leaf: byref<byte>) (slotCount: int) (prefixLength: int) (entry: uint32) (low: uint32) (high: uint32) =
+    let replaceLeaf
+        (leaf: byref<byte>)
+        (slotCount: int)
+        (prefixLength: int)
+        (entry: uint32)
+        (low: uint32)
+        (high: uint32)
+        =
         let leafStamp = Node.stamp &leaf
 
         let leafLimit =
-            if leafStamp >= forkStamp then UInt64.MaxValue else forks.LimitFor leafStamp
+            if leafStamp >= forkStamp then
+                UInt64.MaxValue
+            else
+                forks.LimitFor leafStamp
 
         run.Load(&leaf, slotCount, leafLimit, prefixLength)
         run.Add entry
@@ -87,7 +96,13 @@ type internal TreeWriter(tree: Tree) =
             // Keys that arrive in order leave full leaves behind.
             let isAscending = (high = entry && run.Entry(count - 1) = entry)
             let leftCount = if isAscending then count - 1 else (count + 1) / 2
-            let leftCapacity = if isAscending then Node.capacityFor leftCount else Node.leafCapacity
+
+            let leftCapacity =
+                if isAscending then
+                    Node.capacityFor leftCount
+                else
+                    Node.leafCapacity
+
             let separator = run.Entry leftCount
 
             let right =
@@ -100,7 +115,13 @@ type internal TreeWriter(tree: Tree) =
     let insertInLeaf (node: uint32) (entry: uint32) (low: uint32) (high: uint32) (widens: bool) : uint32 =
         let leaf = &nodes.Locate node
         let oldPrefix = Node.prefixLength &leaf
-        let prefixLength = if widens then min oldPrefix (tree.CommonPrefix(low, high)) else oldPrefix
+
+        let prefixLength =
+            if widens then
+                min oldPrefix (tree.CommonPrefix(low, high))
+            else
+                oldPrefix
+
         let committed = Node.count &leaf
         let slotCount = committed + int (Node.pending &leaf)
         let capacity = Node.capacity &leaf
@@ -112,20 +133,28 @@ type internal TreeWriter(tree: Tree) =
             if not isOwn && slotCount = committed then
                 touched.Add node
 
-            Node.head &leaf slotCount <- HeadSearch.head (tree.KeyOf entry) prefixLength
-            Node.entry &leaf capacity slotCount <- entry
+            (Node.head &leaf slotCount) <- HeadSearch.head (tree.KeyOf entry) prefixLength
+            (Node.entry &leaf capacity slotCount) <- entry
 
             if isOwn then
                 Node.publishCount &leaf (slotCount + 1)
             else
-                Node.pending &leaf <- uint32 (slotCount + 1 - committed)
+                (Node.pending &leaf) <- uint32 (slotCount + 1 - committed)
 
             node
         else
             replaceLeaf &leaf slotCount prefixLength entry low high
 
     /// Replaces child `index` of an inner node by the two halves of a split, and splits the node too when it is full.
-    let replaceInner (node: uint32) (keyBlock: uint32) (index: int) (left: uint32) (entry: uint32) (low: uint32) (high: uint32) =
+    let replaceInner
+        (node: uint32)
+        (keyBlock: uint32)
+        (index: int)
+        (left: uint32)
+        (entry: uint32)
+        (low: uint32)
+        (high: uint32)
+        =
         let inner = &nodes.Locate node
         let keys = &nodes.Locate keyBlock
         let separatorCount = Node.count &keys
@@ -149,7 +178,10 @@ type internal TreeWriter(tree: Tree) =
             let separator = run.Entry(leftCount - 1)
             let leftKeys = storeSeparators 0 (leftCount - 1) (tree.CommonPrefix(low, separator))
             let leftNode = storeInner leftKeys 0 leftCount
-            let rightKeys = storeSeparators leftCount (childCount - leftCount - 1) (tree.CommonPrefix(separator, high))
+
+            let rightKeys =
+                storeSeparators leftCount (childCount - leftCount - 1) (tree.CommonPrefix(separator, high))
+
             let rightNode = storeInner rightKeys leftCount (childCount - leftCount)
             split rightNode separator
             leftNode
@@ -180,8 +212,19 @@ type internal TreeWriter(tree: Tree) =
             let separatorCount = Node.count &keys
             let capacity = Node.capacity &keys
             let index = tree.ChildIndex(keyBlock, tree.KeyOf entry)
-            let childLow = if index = 0 then low else Node.entry &keys capacity (index - 1)
-            let childHigh = if index = separatorCount then high else Node.entry &keys capacity index
+
+            let childLow =
+                if index = 0 then
+                    low
+                else
+                    Node.entry &keys capacity (index - 1)
+
+            let childHigh =
+                if index = separatorCount then
+                    high
+                else
+                    Node.entry &keys capacity index
+
             let child = Node.child &inner index
             let newChild = insert child (height - 1) entry childLow childHigh widens
 
@@ -190,27 +233,27 @@ type internal TreeWriter(tree: Tree) =
             elif newChild = child && keyBlock = oldKeyBlock then
                 node
             elif Node.innerStamp &inner = stamp then
-                Node.innerKeys &inner <- keyBlock
-                Node.child &inner index <- newChild
+                (Node.innerKeys &inner) <- keyBlock
+                (Node.child &inner index) <- newChild
                 node
             else
                 let copy = newInner keyBlock (separatorCount + 1)
                 let target = &nodes.Locate copy
 
-                MemoryMarshal.CreateSpan(&Node.child &inner 0, separatorCount + 1)
+                MemoryMarshal
+                    .CreateSpan(&Node.child &inner 0, separatorCount + 1)
                     .CopyTo(MemoryMarshal.CreateSpan(&Node.child &target 0, separatorCount + 1))
 
-                Node.child &target index <- newChild
+                (Node.child &target index) <- newChild
                 copy
 
     let insertFirst (entry: uint32) : uint32 =
-        let offset =
-            nodes.AllocateAligned(Node.keyBlockLength Node.leafCapacity, Node.keyBlockHeaderLength)
+        let offset = nodes.AllocateAligned(Node.keyBlockLength Node.leafCapacity, Node.keyBlockHeaderLength)
 
         let leaf = &nodes.Locate offset
         Node.initialize &leaf stamp 1 Node.leafCapacity (tree.KeyOf(entry).Length)
-        Node.head &leaf 0 <- 0UL
-        Node.entry &leaf Node.leafCapacity 0 <- entry
+        (Node.head &leaf 0) <- 0UL
+        (Node.entry &leaf Node.leafCapacity 0) <- entry
         offset
 
     let joinRoots (left: uint32) (low: uint32) (high: uint32) : uint32 =
@@ -225,8 +268,9 @@ type internal TreeWriter(tree: Tree) =
         batch <- batch + 1UL
 
     let abandon () : unit =
-        for leaf in touched do
-            Node.pending &(nodes.Locate leaf) <- 0u
+        for offset in touched do
+            let leaf = &nodes.Locate offset
+            (Node.pending &leaf) <- 0u
 
         touched.Clear()
         tree.Entries.Rewind entriesMark
@@ -309,7 +353,7 @@ type internal TreeWriter(tree: Tree) =
         for offset in touched do
             let leaf = &nodes.Locate offset
             let slotCount = Node.count &leaf + int (Node.pending &leaf)
-            Node.pending &leaf <- 0u
+            (Node.pending &leaf) <- 0u
             Node.publishCount &leaf slotCount
 
         touched.Clear()
