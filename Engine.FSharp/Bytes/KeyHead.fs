@@ -10,12 +10,22 @@ open System.Runtime.InteropServices
 module KeyHead =
 
     /// The 8 bytes of `key` from `skip` on, big-endian, zeros after its end. Of two keys with the same first `skip` bytes, the one
-    /// with the smaller head is the smaller key; equal heads say nothing.
+    /// with the smaller head is the smaller key; equal heads say nothing (`a` and `a\0` have the same).
+    [<MethodImpl(MethodImplOptions.AggressiveInlining)>]
     let compute (key: ReadOnlySpan<byte>) (skip: int) : uint64 =
-        if key.Length - skip >= 8 then
-            BinaryPrimitives.ReverseEndianness(
-                Unsafe.ReadUnaligned<uint64>(&Unsafe.Add(&MemoryMarshal.GetReference key, skip))
-            )
+        let start = &MemoryMarshal.GetReference key
+        let rest = key.Length - skip
+
+        if rest >= 8 then
+            BinaryPrimitives.ReverseEndianness(Unsafe.ReadUnaligned<uint64>(&Unsafe.Add(&start, skip)))
+        elif rest <= 0 then
+            0UL
+        elif key.Length >= 8 then
+            // The last 8 bytes of the key, with those before the rest shifted out.
+            let last =
+                BinaryPrimitives.ReverseEndianness(Unsafe.ReadUnaligned<uint64>(&Unsafe.Add(&start, key.Length - 8)))
+
+            last <<< (8 * (8 - rest))
         else
             let mutable head = 0UL
 

@@ -1,39 +1,14 @@
 namespace LsmFs.Engine
 
 open System
-open System.Buffers.Binary
 open System.Numerics
 open System.Runtime.CompilerServices
-open System.Runtime.InteropServices
 open System.Runtime.Intrinsics
 
-/// Key heads, and searching many of them at once with the widest vectors the processor has.
-/// The head of a key is its 8 bytes after the prefix that all keys of a node share, big-endian, padded with zeros: heads compare as
-/// the keys do, except that different keys can have the same head (`a` and `a\0`), so equal heads call for comparing the keys.
+/// Searching the heads of a node's keys (`KeyHead`, after the prefix that the keys share), many at once, with the widest vectors the
+/// processor has. Different keys can have the same head, so equal heads call for comparing the keys.
 [<RequireQualifiedAccess>]
 module internal HeadSearch =
-
-    /// The head of a key whose first `prefixLength` bytes are left out. O(1).
-    [<MethodImpl(MethodImplOptions.AggressiveInlining)>]
-    let head (key: ReadOnlySpan<byte>) (prefixLength: int) : uint64 =
-        let rest = key.Length - prefixLength
-        let start = &MemoryMarshal.GetReference key
-
-        if rest >= 8 then
-            BinaryPrimitives.ReverseEndianness(Unsafe.ReadUnaligned<uint64>(&Unsafe.Add(&start, prefixLength)))
-        elif rest <= 0 then
-            0UL
-        elif key.Length >= 8 then
-            // The last 8 bytes of the key, with those before the rest shifted out.
-            BinaryPrimitives.ReverseEndianness(Unsafe.ReadUnaligned<uint64>(&Unsafe.Add(&start, key.Length - 8)))
-            <<< (8 * (8 - rest))
-        else
-            let mutable value = 0UL
-
-            for index in prefixLength .. key.Length - 1 do
-                value <- (value <<< 8) ||| uint64 key[index]
-
-            value <<< (8 * (8 - rest))
 
     let inline private lowBits (count: int) (mask: uint64) : uint64 =
         if count < 64 then

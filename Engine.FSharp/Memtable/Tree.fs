@@ -121,7 +121,7 @@ type internal Tree(pool: ChunkPool) =
     [<MethodImpl(MethodImplOptions.AggressiveInlining)>]
     member tree.ChildIndex(keyBlock: uint32, key: ReadOnlySpan<byte>) : int =
         let block = &nodes.Locate keyBlock
-        let head = HeadSearch.head key (Node.prefixLength &block)
+        let head = KeyHead.compute key (Node.prefixLength &block)
         let capacity = Node.capacity &block
         let count = Node.count &block
         let rank = HeadSearch.rank &(Node.head &block 0) capacity head
@@ -154,7 +154,7 @@ type internal Tree(pool: ChunkPool) =
     /// The newest entry of the key in the first `count` slots of a leaf, of those with a sequence number up to the limit.
     [<MethodImpl(MethodImplOptions.AggressiveInlining)>]
     member _.FindInLeaf(leaf: byref<byte>, count: int, limit: uint64, key: ReadOnlySpan<byte>) : Entry voption =
-        let head = HeadSearch.head key (Node.prefixLength &leaf)
+        let head = KeyHead.compute key (Node.prefixLength &leaf)
         let capacity = Node.capacity &leaf
         let mutable candidates = HeadSearch.equalMask &(Node.head &leaf 0) count head
         let mutable found = ValueNone
@@ -234,7 +234,7 @@ type internal SortedRun(tree: Tree) =
             count <- count + 1
 
     /// Adds an entry in its place; it replaces one of the same key. O(count).
-    member run.Add(entry: uint32) : unit = run.Add(entry, HeadSearch.head (tree.KeyOf entry) prefixLength)
+    member run.Add(entry: uint32) : unit = run.Add(entry, KeyHead.compute (tree.KeyOf entry) prefixLength)
 
     /// Loads the first `slotCount` slots of a key block, in order, without those past the limit, with heads after `newPrefixLength` bytes.
     member run.Load(block: byref<byte>, slotCount: int, limit: uint64, newPrefixLength: int) : unit =
@@ -249,7 +249,7 @@ type internal SortedRun(tree: Tree) =
             MemoryMarshal.CreateSpan(&Node.head &block 0, sorted).CopyTo(Span<uint64> heads)
         else
             for slot in 0 .. sorted - 1 do
-                heads[slot] <- HeadSearch.head (tree.KeyOf entries[slot]) newPrefixLength
+                heads[slot] <- KeyHead.compute (tree.KeyOf entries[slot]) newPrefixLength
 
         Span<uint64>(heads, sorted, capacity - sorted).Fill UInt64.MaxValue
         // The sequence numbers ascend, so what is past the limit is at the end.
@@ -279,7 +279,7 @@ type internal SortedRun(tree: Tree) =
             Span<uint64>(heads, first, length).CopyTo blockHeads
         else
             for slot in 0 .. length - 1 do
-                blockHeads[slot] <- HeadSearch.head (tree.KeyOf entries[first + slot]) newPrefixLength
+                blockHeads[slot] <- KeyHead.compute (tree.KeyOf entries[first + slot]) newPrefixLength
 
         blockHeads.Slice(length).Fill UInt64.MaxValue
 

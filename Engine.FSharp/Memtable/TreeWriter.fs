@@ -133,7 +133,7 @@ type internal TreeWriter(tree: Tree) =
             if not isOwn && slotCount = committed then
                 touched.Add node
 
-            (Node.head &leaf slotCount) <- HeadSearch.head (tree.KeyOf entry) prefixLength
+            (Node.head &leaf slotCount) <- KeyHead.compute (tree.KeyOf entry) prefixLength
             (Node.entry &leaf capacity slotCount) <- entry
 
             if isOwn then

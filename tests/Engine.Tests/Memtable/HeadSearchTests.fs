@@ -35,15 +35,15 @@ let tests =
     testList "HeadSearch" [
         property "heads order as the keys do, or are equal" (fun (Key shared) (Key left) (Key right) ->
             let left, right = Array.append shared left, Array.append shared right
-            let leftHead = HeadSearch.head (span left) shared.Length
-            let rightHead = HeadSearch.head (span right) shared.Length
+            let leftHead = KeyHead.compute (span left) shared.Length
+            let rightHead = KeyHead.compute (span right) shared.Length
             let order = sign ((span left).SequenceCompareTo(span right))
             Expect.isTrue (compare leftHead rightHead = order || leftHead = rightHead) "order")
 
         property "a head is the 8 bytes after the prefix, padded with zeros" (fun (Key key) (NonNegativeInt prefix) ->
             let prefix = prefix % (key.Length + 3)
             let wanted = Array.append (Array.skip (min prefix key.Length) key) (Array.zeroCreate 8)
-            Expect.equal (HeadSearch.head (span key) prefix) (Coding.readU64 (span wanted) 0) "head")
+            Expect.equal (KeyHead.compute (span key) prefix) (Coding.readU64 (span wanted) 0) "head")
 
         headsProperty "every width finds the equal heads" (fun heads wanted ->
             let model =
