@@ -56,7 +56,7 @@ let editGen: Gen<VersionEdit> =
                 }
             )
 
-        let! removed = Gen.listOf (Gen.zip level (Gen.map FileNumber bigNumber))
+        let! removed = Gen.frequency [ 3, Gen.constant []; 1, Gen.listOf (Gen.zip level (Gen.map FileNumber bigNumber)) ]
         let! added = Gen.listOf (Gen.zip level tableGen)
 
         return {
@@ -75,6 +75,7 @@ type Edit = Edit of VersionEdit
 type ManifestArbitraries =
     static member Edit() = Arb.fromGen (Gen.map Edit editGen)
 
-let editProperty (name: string) (body: Edit -> 'result) =
+/// A property over edits.
+let editProperty (name: string) (body: 'input -> 'result) =
     let config = config 200
     Expecto.ExpectoFsCheck.testPropertyWithConfig { config with arbitrary = typeof<ManifestArbitraries> :: config.arbitrary } name body

@@ -133,11 +133,11 @@ let tests =
                  + "00000001" // version
                  + "0000000000000007" // file number
                  + "000000005EED5EED" // salt
-                 + "D1B51D55" // checksum of the header
+                 + "276575AB" // checksum of the header
                  + "4652414D" // frame magic
                  + "00000001" // payload length
-                 + "00000000" // checksum of the payload
-                 + "00000000" // checksum of the frame's header
+                 + "91D710E0" // checksum of the payload
+                 + "06E643D7" // checksum of the frame's header
                  + "6B")
                 "header and frame")
     ]
