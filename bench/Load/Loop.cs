@@ -16,6 +16,7 @@ internal sealed class Loop : IDisposable
 
     readonly Workload workload;
     readonly Target target;
+    readonly int thread;
     readonly Dataset dataset;
     readonly OperationSource source;
     readonly ReplyReader replies;
@@ -36,6 +37,7 @@ internal sealed class Loop : IDisposable
     {
         this.workload = workload;
         this.target = target;
+        this.thread = thread;
         this.dataset = dataset;
         source = new OperationSource(workload, zipfian, thread);
         replies = new ReplyReader(dataset, workload.IsVerified, Result);
@@ -97,7 +99,9 @@ internal sealed class Loop : IDisposable
     ArrivalSchedule CreateSchedule(long now, double? seconds, double ratePerSecond)
     {
         var count = seconds is { } bound ? (long)(bound * ratePerSecond) : issuedLimit;
-        return new ArrivalSchedule(now, 1e9 / ratePerSecond, count);
+        // The threads take turns instead of sending at the same moment.
+        var offset = (long)(thread * 1e9 / (ratePerSecond * workload.ThreadCount));
+        return new ArrivalSchedule(now + offset, 1e9 / ratePerSecond, count);
     }
 
     void Turn()
@@ -230,6 +234,10 @@ internal sealed class Loop : IDisposable
         if (connection.UnsentLength == 0)
         {
             Native.ChangeInEpoll(epoll, connection.Descriptor, Native.Readable, connection.Number);
+            if (connection.IsAnswered)
+            {
+                FinishWhenSent(connection, ArrivalSchedule.Now);
+            }
         }
     }
 
@@ -268,8 +276,17 @@ internal sealed class Loop : IDisposable
             throw new LoadException($"{target.Name} sent {bytes.Length - used} bytes nobody asked for (after: {Result.FirstError ?? "no error"})");
         }
         connection.TailLength = 0;
-        inFlightCount--;
-        StartNext(connection, now);
+        FinishWhenSent(connection, now);
+    }
+
+    /// <summary>A refused value is answered before all of it is sent; the rest must go out before the next batch does.</summary>
+    void FinishWhenSent(Connection connection, long now)
+    {
+        if (connection.UnsentLength == 0)
+        {
+            inFlightCount--;
+            StartNext(connection, now);
+        }
     }
 
     /// <summary>Records what was answered, in runs of one start time and kind: a closed loop's batch is one run or few.</summary>

@@ -30,7 +30,7 @@ static class Program
             }
             return Run(args[0], new Arguments(args[1..]), stop.Token) ? Clean : Dirty;
         }
-        catch (LoadException exception)
+        catch (Exception exception) when (exception is LoadException or IOException or UnauthorizedAccessException)
         {
             Console.Error.WriteLine($"LsmFs.Load: {exception.Message}");
             return Failed;

@@ -28,13 +28,22 @@ public sealed record SuiteOptions
         {
             LsmFsCommand = lsmFs,
             MemcachedCommand = (arguments.Take("--memcached") ?? "memcached") + $" {user}-l 127.0.0.1 -p {{port}} -t 2 -m 1024 -c 4096",
-            OutputFile = arguments.Take("--out") ?? throw new LoadException("suite wants --out FILE"),
+            OutputFile = TakeOutputFile(arguments),
             RoundCount = (int)(arguments.TakeInteger("--rounds", 1, 100) ?? 3),
             RowFilter = arguments.Take("--rows"),
             ServerCpus = arguments.Take("--server-cpus"),
             TimeLimitSeconds = arguments.TakeNumber("--time-limit", 1, 86_400),
             Workload = Options.TakeWorkload(arguments, WorkloadKind.Run, new Workload { KeyCount = 100_000, Seconds = 3 }),
         };
+    }
+
+    // Looked at now, not after minutes of measuring.
+    static string TakeOutputFile(Arguments arguments)
+    {
+        var file = arguments.Take("--out") ?? throw new LoadException("suite wants --out FILE");
+        return Directory.Exists(Path.GetDirectoryName(Path.GetFullPath(file))) && !Directory.Exists(file)
+            ? file
+            : throw new LoadException($"--out {file}: there is no such folder to write in");
     }
 }
 
