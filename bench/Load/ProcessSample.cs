@@ -8,6 +8,9 @@ public readonly record struct ProcessSample(double CpuSeconds, long ResidentByte
     // USER_HZ, the unit of CPU times in /proc: 100 on every Linux architecture .NET runs on.
     const double TicksPerSecond = 100;
 
+    /// <summary>Cores of the machine, those this process is kept from included.</summary>
+    public static int ReadMachineCoreCount() => File.ReadLines("/proc/stat").Count(line => line.StartsWith("cpu", StringComparison.Ordinal)) - 1;
+
     /// <summary>CPU time all processes of the machine have used, interrupts and what the hypervisor took away included.</summary>
     public static double ReadMachineCpuSeconds()
     {

@@ -142,7 +142,7 @@ public static class Suite
         var w = options.Workload;
         var text = new StringBuilder();
         void Line(FormattableString line) => text.Append(line.ToString(CultureInfo.InvariantCulture)).Append('\n');
-        Line($"LsmFs beside memcached, in turn on the same machine ({Environment.ProcessorCount} cores{(options.ServerCpus is null ? "" : $", servers on core {options.ServerCpus}")}): {options.RoundCount} rounds of {w.Seconds} s a row after {w.WarmupSeconds} s of warm-up,");
+        Line($"LsmFs beside memcached, in turn on the same machine ({ProcessSample.ReadMachineCoreCount()} cores{(options.ServerCpus is null ? "" : $", servers on core {options.ServerCpus}")}): {options.RoundCount} rounds of {w.Seconds} s a row after {w.WarmupSeconds} s of warm-up,");
         Line($"{w.KeyCount:N0} keys of {w.KeyLength} bytes, values of {(w.ValueLengthMin == w.ValueLengthMax ? $"{w.ValueLengthMin}" : $"{w.ValueLengthMin} to {w.ValueLengthMax}")} bytes. Ratios are LsmFs / memcached of the same round: median (min to max).");
         Line($"Figures are medians: LsmFs / memcached. Generator: the share of its core it used (near 1 it was the limit itself). Others: cores used by everything else (noise).");
         Line($"");
