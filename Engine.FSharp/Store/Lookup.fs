@@ -156,6 +156,6 @@ module Lookup =
         (block: byte[])
         (length: int)
         : LookupStep =
-        match Block.tryFind block 0 length key with
+        match Block.tryFind block 0 length key step.Hash with
         | ValueSome entry -> judge flush nowSeconds entry
         | ValueNone -> search snapshot key step.Hash step.Level step.Index

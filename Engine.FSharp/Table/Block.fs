@@ -7,12 +7,15 @@ namespace LsmFs.Engine
 //   |         | u8, 0 = raw | u32         |
 //   +---------+-------------+-------------+
 //
-// The content of a data block is one or more entries (Model/Entry.fs) in ascending order of their keys, and where each begins:
+// The content of a data block is one or more entries (Model/Entry.fs) in ascending order of their keys, where each begins, and a byte of each key's hash:
 //
-//   +---------+-----+---------+--------------------------+-------+
-//   | entry 0 | ... | entry n | offset of entry 0 .. n   | n + 1 |     offsets count from the start of the block,
-//   |         |     |         | u16 each                 | u16   |     and the entries leave no gap
-//   +---------+-----+---------+--------------------------+-------+
+//   +---------+-----+---------+------------------------+-----------------------------+-------+
+//   | entry 0 | ... | entry n | offset of entry 0 .. n | fingerprint of entry 0 .. n | n + 1 |     offsets count from the start of the block,
+//   |         |     |         | u16 each               | u8 each                     | u16   |     and the entries leave no gap
+//   +---------+-----+---------+------------------------+-----------------------------+-------+
+//
+// The fingerprint is the lowest byte of the key's hash (KeyHash). A lookup compares fingerprints at once and then, nearly always, one key or none,
+// where a binary search would wait for memory at every step; the order of the entries is for scans.
 
 open System
 
@@ -77,12 +80,23 @@ module Block =
     [<Literal>]
     let sizeBytesMax = 65536
 
-    /// Bytes after the entry offsets: their count, and the trailer.
+    /// Bytes after the fingerprints: the count of entries, and the trailer.
     [<Literal>]
     let internal tailLengthBytes = 7
 
+    /// Bytes of an entry's offset and fingerprint.
+    [<Literal>]
+    let internal slotLengthBytes = 3
+
+    /// The fingerprint of a key with this hash.
+    let inline internal fingerprint (hash: uint64) : byte = byte hash
+
     let inline internal entryCount (buffer: byte[]) (offset: int) (length: int) : int =
         int (Unchecked.readU16 buffer (offset + length - tailLengthBytes))
+
+    /// Where the offsets of the entries begin in the buffer.
+    let inline internal offsetsStart (offset: int) (length: int) (count: int) : int =
+        offset + length - tailLengthBytes - slotLengthBytes * count
 
     let inline internal entryAt (buffer: byte[]) (offset: int) (offsets: int) (index: int) : Entry = {
         Buffer = buffer
@@ -97,7 +111,7 @@ module Block =
             else
                 entryCount buffer offset length
 
-        let entriesLength = length - tailLengthBytes - 2 * count
+        let entriesLength = length - tailLengthBytes - slotLengthBytes * count
 
         if count = 0 || entriesLength < EntryFormat.headerLengthMin then
             ValueSome $"%d{count} entries cannot be in a block of %d{length} bytes"
@@ -147,7 +161,7 @@ module Block =
     /// The number of the first entry whose key is not smaller than `key`; the number of entries when all are smaller. O(log entries).
     let internal lowerBound (buffer: byte[]) (offset: int) (length: int) (key: ReadOnlySpan<byte>) : int =
         let count = entryCount buffer offset length
-        let offsets = offset + length - tailLengthBytes - 2 * count
+        let offsets = offsetsStart offset length count
         let mutable low = 0
         let mutable high = count
 
@@ -163,27 +177,35 @@ module Block =
 
         low
 
-    /// The entry of `key` in a verified block of `length` bytes (trailer included) at `offset` in `buffer`. O(log entries), no allocation.
-    let tryFind (buffer: byte[]) (offset: int) (length: int) (key: ReadOnlySpan<byte>) : Entry voption =
-        let index = lowerBound buffer offset length key
+    /// The entry of `key` in a verified block of `length` bytes (trailer included) at `offset` in `buffer`. `hash` is `KeyHash.compute key`.
+    /// O(entries), 32 at a time; no allocation.
+    let tryFind (buffer: byte[]) (offset: int) (length: int) (key: ReadOnlySpan<byte>) (hash: uint64) : Entry voption =
         let count = entryCount buffer offset length
+        let offsets = offsetsStart offset length count
+        let fingerprints = ReadOnlySpan<byte>(buffer, offsets + 2 * count, count)
+        let wanted = fingerprint hash
+        let mutable index = fingerprints.IndexOf wanted
+        let mutable found = ValueNone
 
-        if index = count then
-            ValueNone
-        else
-            let entry = entryAt buffer offset (offset + length - tailLengthBytes - 2 * count) index
+        while index >= 0 do
+            let entry = entryAt buffer offset offsets index
 
             if entry.Key.SequenceEqual key then
-                ValueSome entry
+                found <- ValueSome entry
+                index <- -1
             else
-                ValueNone
+                let next = fingerprints.Slice(index + 1).IndexOf wanted
+                index <- if next < 0 then -1 else index + 1 + next
+
+        found
 
     /// The first entry of a verified block.
     let first (buffer: byte[]) (offset: int) : Entry = { Buffer = buffer; Offset = offset }
 
     /// The last entry of a verified block.
     let last (buffer: byte[]) (offset: int) (length: int) : Entry =
-        entryAt buffer offset (offset + length - tailLengthBytes - 2) 0
+        let count = entryCount buffer offset length
+        entryAt buffer offset (offsetsStart offset length count) (count - 1)
 
 /// Walks through verified blocks, one after the other. A mutable object for one owner; opening it on a block allocates nothing.
 [<Sealed>]
@@ -201,7 +223,7 @@ type BlockCursor() =
         offset <- blockOffset
         length <- blockLength
         count <- Block.entryCount buffer offset length
-        offsets <- offset + length - Block.tailLengthBytes - 2 * count
+        offsets <- Block.offsetsStart offset length count
         position <- -1
 
     /// Before the first entry whose key is not smaller than `key`.

@@ -2,7 +2,7 @@ namespace LsmFs.Engine
 
 // Mutable, one owner. Invariants between calls:
 //   1. `output` holds whole stored blocks (and metadata, after Finish): what was sealed and not yet taken by the caller.
-//   2. `block` holds the entries of the block in progress, `offsets` where they begin; both are empty only before the first Add.
+//   2. `block` holds the entries of the block in progress, `offsets` where they begin, `fingerprints` a byte of their keys' hashes; all are empty only before the first Add.
 //   3. The index has every sealed block: a block is sealed when the key that follows it is known.
 //   4. A block larger than `BlockSizeBytes` has a single entry.
 
@@ -18,6 +18,7 @@ type TableBuilder(options: Options) =
     let output = ByteBuffer(256 * 1024)
     let block = ByteBuffer(options.BlockSizeBytes + 1024)
     let offsets = ByteBuffer 1024
+    let fingerprints = ByteBuffer 512
     let index = TableIndexBuilder()
     let smallestKey = ByteBuffer 256
     let largestKey = ByteBuffer 256
@@ -39,11 +40,13 @@ type TableBuilder(options: Options) =
         let start = output.Length
         output.Append block.Written
         output.Append offsets.Written
-        output.AppendU16(uint16 (offsets.Length / 2))
+        output.Append fingerprints.Written
+        output.AppendU16(uint16 fingerprints.Length)
         BlockTrailer.append output start
         sealedBytes <- sealedBytes + int64 (output.Length - start)
         block.Clear()
         offsets.Clear()
+        fingerprints.Clear()
 
     let addHash (hash: uint64) =
         if entryCount = hashes.Length then
@@ -81,7 +84,7 @@ type TableBuilder(options: Options) =
     member _.Output: ByteBuffer = output
 
     /// Bytes of the file so far: data blocks, the one in progress included, and after `Finish` the whole file.
-    member _.SizeBytes: int64 = sealedBytes + int64 (block.Length + offsets.Length)
+    member _.SizeBytes: int64 = sealedBytes + int64 (block.Length + offsets.Length + fingerprints.Length)
 
     /// Entries so far.
     member _.EntryCount: int64 = int64 entryCount
@@ -96,7 +99,12 @@ type TableBuilder(options: Options) =
 
         let isBlockFull =
             block.Length > 0
-            && block.Length + offsets.Length + entry.Length + 2 + Block.tailLengthBytes > options.BlockSizeBytes
+            && (block.Length
+                + entry.Length
+                + Block.slotLengthBytes * (fingerprints.Length + 1)
+                + Block.tailLengthBytes)
+                >
+                options.BlockSizeBytes
 
         if isBlockFull then
             sealBlock ()
@@ -117,7 +125,9 @@ type TableBuilder(options: Options) =
 
         largestKey.Clear()
         largestKey.Append key
-        addHash (KeyHash.compute key)
+        let hash = KeyHash.compute key
+        addHash hash
+        fingerprints.AppendU8(Block.fingerprint hash)
         entryCount <- entryCount + 1
         keyBytes <- keyBytes + int64 key.Length
         valueBytes <- valueBytes + int64 added.ValueLength
@@ -164,6 +174,7 @@ type TableBuilder(options: Options) =
         output.ClearAndTrim(1024 * 1024)
         block.ClearAndTrim(Block.sizeBytesMax)
         offsets.Clear()
+        fingerprints.Clear()
         index.Clear()
         smallestKey.Clear()
         largestKey.Clear()

@@ -15,5 +15,6 @@ let tests =
         }
 
         property "a checksum can be continued" (fun (Value left) (Value right) ->
-            Checksum.extend (Checksum.compute (span left)) (span right) = Checksum.compute (span (Array.append left right)))
+            Checksum.extend (Checksum.compute (span left)) (span right) =
+                Checksum.compute (span (Array.append left right)))
     ]

@@ -112,8 +112,8 @@ let tests =
 
                 for index, output in List.indexed outputs do
                     let entries = entriesOf [ output ]
-                    // Entries and their offsets, without what each block adds.
-                    let least = entries |> List.sumBy (fun entry -> entry.Length + 2)
+                    // Entries and their slots, without what each block adds.
+                    let least = entries |> List.sumBy (fun entry -> entry.Length + 3)
                     let overhead = (2 + BlockTrailer.lengthBytes) * (openOrFail output.File).BlockCount
 
                     if index < outputs.Length - 1 then
@@ -122,7 +122,7 @@ let tests =
                             tinyOptions.TableSizeBytes
                             "large enough"
 
-                    let withoutLast = least - (List.last entries).Length - 2
+                    let withoutLast = least - (List.last entries).Length - 3
                     Expect.isLessThan (int64 withoutLast) tinyOptions.TableSizeBytes "and not larger than need be")
 
         property

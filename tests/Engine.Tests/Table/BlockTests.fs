@@ -17,6 +17,10 @@ let private contentOf (entries: byte[] list) : byte[] =
     for offset in List.take entries.Length offsets do
         buffer.AppendU16(uint16 offset)
 
+    for entry in entries do
+        let entry = entryOf entry
+        buffer.AppendU8(byte (KeyHash.compute entry.Key &&& 0xFFUL))
+
     buffer.AppendU16(uint16 entries.Length)
     buffer.ToArray()
 
@@ -74,7 +78,7 @@ let tests =
 
             for key in Seq.append (Seq.map keyBytes model.Keys) (Seq.map (fun (Key key) -> key) others) do
                 let found =
-                    match Block.tryFind block 0 block.Length (span key) with
+                    match Block.tryFind block 0 block.Length (span key) (KeyHash.compute (span key)) with
                     | ValueSome entry -> Some(entry.Bytes.ToArray())
                     | ValueNone -> None
 

@@ -107,7 +107,7 @@ let find (file: byte[]) (table: Table) (key: byte[]) : byte[] voption =
 
         Expect.isOk (Block.verify fileName handle buffer 3) "the block is whole"
 
-        match Block.tryFind buffer 3 handle.LengthBytes (span key) with
+        match Block.tryFind buffer 3 handle.LengthBytes (span key) (KeyHash.compute (span key)) with
         | ValueNone -> ValueNone
         | ValueSome entry -> ValueSome(entry.Bytes.ToArray())
 

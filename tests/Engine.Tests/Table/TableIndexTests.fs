@@ -71,17 +71,6 @@ let tests =
                 separatesShortest last next
         }
 
-        property "a key's head orders as the key does" (fun (Key left) (Key right) (skip: byte) ->
-            let prefix = Array.zeroCreate (int skip % 20)
-            let head (key: byte[]) = KeyHead.compute (span (Array.append prefix key)) prefix.Length
-
-            let order =
-                compare
-                    (head left |> BitConverter.GetBytes |> Array.rev)
-                    (head right |> BitConverter.GetBytes |> Array.rev)
-
-            order = 0 || Math.Sign order = Math.Sign(compare left right))
-
         property
             "an index that was changed under a right checksum is refused or used, never thrown at"
             (fun (first: Write) (rest: Write list) (at: int) (value: byte) (cut: byte) (keys: Key list) ->
