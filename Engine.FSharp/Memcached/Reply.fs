@@ -56,7 +56,7 @@ module Reply =
 
     /// Room for the longest VALUE line, without the value: the words, a key, two 32-bit numbers and a 64-bit one.
     [<Literal>]
-    let valueLineLengthMax = 300
+    let valueLineLengthMax = 301
 
     /// The reply as it goes out, line end included. Empty for `None`, and for `Number` and `Value`, which have more to say.
     let line (reply: ReplyCode) : ReadOnlySpan<byte> = ReadOnlySpan<byte> lines[int reply]

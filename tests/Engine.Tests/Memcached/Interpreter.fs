@@ -116,7 +116,13 @@ type Connection(server: Server) =
 
             if Execute.isWrite command.Verb then
                 let change =
-                    Execute.decide &command (span input) current server.NowSeconds server.ValueLengthMax (scratch.AsSpan())
+                    Execute.decide
+                        &command
+                        (span input)
+                        current
+                        server.NowSeconds
+                        server.ValueLengthMax
+                        (scratch.AsSpan())
 
                 server.Apply(key, change)
             else
@@ -132,7 +138,13 @@ type Connection(server: Server) =
 
     let write (command: Command) (input: byte[]) =
         let key = ofLatin (ReadOnlySpan<byte>(input, command.KeyOffset, command.KeyLength))
-        let current = if Execute.needsCurrent command.Verb then server.Find key else ValueNone
+
+        let current =
+            if Execute.needsCurrent command.Verb then
+                server.Find key
+            else
+                ValueNone
+
         let scratch: byte[] = Array.zeroCreate ProtocolLimits.scratchLength
 
         let change =
@@ -202,7 +214,8 @@ type Connection(server: Server) =
                 output.Append(Reply.line step.Reply)
             | ParseStepKind.Close -> isClosed <- true
             | _ ->
-                if step.ConsumedBytes <> 0 then failwith "NeedMore consumed bytes"
+                if step.ConsumedBytes <> 0 then
+                    failwith "NeedMore consumed bytes"
 
                 if step.WantedBytes <> 0 && step.WantedBytes <= input.Length then
                     failwith "NeedMore wants what it has"

@@ -32,7 +32,12 @@ type PeerConnection(port: int) =
         let answer = StringBuilder()
         let mutable isClosed = false
         // A peer that closes early may refuse the rest.
-        let sender = Threading.Tasks.Task.Run(fun () -> try stream.Write(request, 0, request.Length) with :? IOException -> ())
+        let sender =
+            Threading.Tasks.Task.Run(fun () ->
+                try
+                    stream.Write(request, 0, request.Length)
+                with :? IOException ->
+                    ())
 
         while not isClosed && not (isEnough (answer.ToString())) do
             let count =
@@ -61,7 +66,9 @@ type Peer(path: string) =
         probe.Stop()
         port
 
-    let start = ProcessStartInfo(path, [ "-p"; string port; "-l"; "127.0.0.1"; "-U"; "0"; "-u"; "root"; "-m"; "64" ])
+    let start =
+        ProcessStartInfo(path, [ "-p"; string port; "-l"; "127.0.0.1"; "-U"; "0"; "-u"; "root"; "-m"; "64" ])
+
     do start.RedirectStandardError <- true
 
     let running =
@@ -99,5 +106,6 @@ let peerTest (name: string) (body: Peer -> unit) : Test =
         <| fun () ->
             use peer = new Peer(path)
             body peer
-    | None when isRequired -> testCase name <| fun () -> failtest "memcached is not installed and LSMFS_REQUIRE_PEERS is 1"
+    | None when isRequired ->
+        testCase name <| fun () -> failtest "memcached is not installed and LSMFS_REQUIRE_PEERS is 1"
     | None -> ptestCase name <| fun () -> failtest "memcached is not installed"

@@ -49,7 +49,6 @@ let private replay (exchanges: Exchange list) (peer: Peer) =
                 ask connection request (countOf "VERSION " expected.Answer)
 
         if not (isMatch bound expected.Answer answer) then
-            let cut (text: string) = if text.Length > 500 then text.Substring(0, 500) + "..." else text
             failtestf "line %d: expected %A, got %A" exchange.LineNumber (cut expected.Answer) (cut answer)
 
         Expect.equal isClosed expected.IsClosed $"closed, line {exchange.LineNumber}"

@@ -20,10 +20,7 @@ open System.Text
 open System.Text.RegularExpressions
 
 /// What is expected of one kind of server.
-type Expectation = {
-    Answer: string
-    IsClosed: bool
-}
+type Expectation = { Answer: string; IsClosed: bool }
 
 type Exchange = {
     /// Where it begins, for messages.
@@ -40,7 +37,11 @@ type Exchange = {
 
 let private expand (text: string) : string =
     let repeated =
-        Regex.Replace(text, @"\{(\\?.)\*(\d+)\}", fun found -> String.replicate (int found.Groups[2].Value) found.Groups[1].Value)
+        Regex.Replace(
+            text,
+            @"\{(\\?.)\*(\d+)\}",
+            fun found -> String.replicate (int found.Groups[2].Value) found.Groups[1].Value
+        )
 
     Regex.Replace(
         repeated,
@@ -85,14 +86,21 @@ let read (path: string) : Exchange list =
         hasAnswer <- false
 
     for number, line in lines do
-        let rest (prefix: string) = if line.Length > prefix.Length then line.Substring(prefix.Length + 1) else ""
+        let rest (prefix: string) =
+            if line.Length > prefix.Length then
+                line.Substring(prefix.Length + 1)
+            else
+                ""
 
         let differs () =
             hasAnswer <- true
-            if not hasReason then failwithf "%s(%d): a difference needs a reason" path number
+
+            if not hasReason then
+                failwithf "%s(%d): a difference needs a reason" path number
 
         let send (text: string) =
-            if hasAnswer || hasReason then finish ()
+            if hasAnswer || hasReason then
+                finish ()
 
             match current with
             | Some exchange -> current <- Some { exchange with Request = exchange.Request + text }
@@ -132,7 +140,11 @@ let read (path: string) : Exchange list =
         elif line.StartsWith "<peer" then
             differs ()
             let add = if line = "<peer" then id else tell (rest "<peer")
-            change number (fun exchange -> { exchange with ExpectedOfPeer = Some(add (orEmpty exchange.ExpectedOfPeer)) })
+
+            change number (fun exchange -> {
+                exchange with
+                    ExpectedOfPeer = Some(add (orEmpty exchange.ExpectedOfPeer))
+            })
         elif line.StartsWith '<' then
             hasAnswer <- true
             change number (fun exchange -> { exchange with Expected = tell (rest "<") exchange.Expected })
@@ -142,11 +154,25 @@ let read (path: string) : Exchange list =
     finish ()
     List.ofSeq exchanges
 
+/// The beginning of an answer, for messages.
+let cut (text: string) =
+    if text.Length > 500 then
+        text.Substring(0, 500) + "..."
+    else
+        text
+
 let private variable = Regex @"\$\w+"
 
 /// The request with cas uniques in place of their names.
 let substitute (bound: Dictionary<string, string>) (text: string) : string =
-    variable.Replace(text, fun found -> if bound.ContainsKey found.Value then bound[found.Value] else found.Value)
+    variable.Replace(
+        text,
+        fun found ->
+            if bound.ContainsKey found.Value then
+                bound[found.Value]
+            else
+                found.Value
+    )
 
 /// Whether an answer is the expected one; binds the names that it meets for the first time.
 let isMatch (bound: Dictionary<string, string>) (expected: string) (answer: string) : bool =

@@ -6,8 +6,8 @@ open LsmFs.Engine
 open LsmFs.Engine.Tests.Interpreter
 open LsmFs.Engine.Tests.Transcript
 
-/// Runs a transcript; `cut` says into which pieces each request is cut.
-let private run (exchanges: Exchange list) (cut: byte[] -> byte[] list) =
+/// Runs a transcript; `pieces` says into which pieces each request is cut.
+let private run (exchanges: Exchange list) (pieces: byte[] -> byte[] list) =
     let server = Server ProtocolLimits.valueLengthMaxDefault
     let bound = Dictionary<string, string>()
     let mutable connection = Connection server
@@ -15,11 +15,11 @@ let private run (exchanges: Exchange list) (cut: byte[] -> byte[] list) =
     for exchange in exchanges do
         server.Advance exchange.WaitSeconds
         let before = connection.Output.Length
-        latin (substitute bound exchange.Request) |> cut |> List.iter connection.Receive
+        latin (substitute bound exchange.Request) |> pieces |> List.iter connection.Receive
         let answer = connection.Output.Substring before
 
         if not (isMatch bound exchange.Expected.Answer answer) then
-            failtestf "line %d: expected %A, got %A" exchange.LineNumber (substitute bound exchange.Expected.Answer) answer
+            failtestf "line %d: expected %A, got %A" exchange.LineNumber (cut exchange.Expected.Answer) (cut answer)
 
         Expect.equal connection.IsClosed exchange.Expected.IsClosed $"closed, line {exchange.LineNumber}"
 
