@@ -45,7 +45,7 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
             CommandLine.Version,
             string.Join(", ", _server.EndPoints),
             Path.GetFullPath(options.DataFolder),
-            NameOf(storeOptions.Durability),
+            NameOf(options.Durability),
             Environment.ProcessId);
         return Task.CompletedTask;
     }
