@@ -1,0 +1,6 @@
+module LsmFs.Process.Tests.Program
+
+open Expecto
+
+[<EntryPoint>]
+let main argv = runTestsInAssemblyWithCLIArgs [] argv
