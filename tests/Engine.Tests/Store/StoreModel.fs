@@ -1,0 +1,236 @@
+/// A whole store without a host: the engine's decisions carried out on byte arrays, and the map it is compared with.
+module LsmFs.Engine.Tests.StoreModel
+
+open System
+open System.Collections.Generic
+open Expecto
+open LsmFs.Engine
+open LsmFs.Engine.Tests.Generators
+open LsmFs.Engine.Tests.TableFixtures
+
+/// What happens to a store.
+type Step =
+    /// Writes that are committed together.
+    | Commit of Write list
+    /// `flush_all`, at once or so many seconds from now.
+    | FlushAll of delaySeconds: uint32
+    /// The clock goes on.
+    | Wait of seconds: uint32
+    /// The active memtable is frozen.
+    | Freeze
+    /// The oldest frozen memtable becomes tables.
+    | Flush
+    /// The compaction that is most due, if one is.
+    | Compact
+    /// The process ends and the store is recovered from its files.
+    | Reopen
+
+/// What a reader is to find: a map of the writes since the last flush, and the flush that waits for its time.
+type Expected = {
+    Entries: Map<string, Write>
+    PendingAtSeconds: uint32
+}
+
+/// Sizes that make a few writes fill memtables, blocks, tables and levels.
+let options: Options = {
+    tinyOptions with
+        ChunkSizeBytes = 4096
+        MemtableSizeBytes = 3000L
+        TableSizeBytes = 900L
+        LevelZeroTableCountTrigger = 2
+        LevelOneSizeBytes = 2000L
+        LevelSizeMultiplier = 2
+        LevelCount = 5
+}
+
+/// The files of a store, and its snapshot.
+[<Sealed>]
+type Store() =
+    let tables = Dictionary<FileNumber, byte[]>()
+    let logs = SortedDictionary<FileNumber, ByteBuffer * uint32>()
+    let pool = ChunkPool(options.ChunkSizeBytes, 1L <<< 20)
+    let mutable nextFile = 1UL
+    let mutable manifest = ManifestReplay.initial options.LevelCount
+    let mutable snapshot = Unchecked.defaultof<Snapshot>
+
+    let newFile () =
+        nextFile <- nextFile + 1UL
+        FileNumber(nextFile - 1UL)
+
+    let newLog () =
+        let number = newFile ()
+        let buffer = ByteBuffer 256
+        let seed = LogFile.appendHeader buffer WriteAheadLog number 77UL
+        logs[number] <- (buffer, seed)
+        number
+
+    let openTable (number: FileNumber) : Table =
+        let file = tables[number]
+        let footerLength = min file.Length TableFormat.footerLengthBytes
+        let name = FileName.ofFile (StoreFile.Table number)
+
+        let opened =
+            TableFormat.decodeFooter
+                name
+                file.LongLength
+                (ReadOnlySpan<byte>(file, file.Length - footerLength, footerLength))
+            |> Result.bind (fun footer ->
+                let metadata = Array.sub file (int footer.MetadataOffsetBytes) footer.MetadataLengthBytes
+                TableReader.openTable number name file.LongLength footer metadata)
+
+        match opened with
+        | Ok table -> table
+        | Error corruption -> failtest $"%O{corruption}"
+
+    /// Carries a job out; the tables it made are on disk.
+    let runJob (job: Job) : Table list =
+        let file = ByteBuffer 1024
+
+        let rec go (made: Table list) =
+            match job.Next() with
+            | JobStep.Read read ->
+                let source = tables[read.Table.Number]
+                Array.Copy(source, read.Handle.OffsetBytes, read.Destination, 0L, int64 read.Handle.LengthBytes)
+                job.Supply()
+                go made
+            | JobStep.Write bytes ->
+                file.Append(bytes.AsSpan())
+                go made
+            | JobStep.TableFinished _ ->
+                let number = newFile ()
+                tables[number] <- file.ToArray()
+                file.Clear()
+                go (openTable number :: made)
+            | JobStep.Done -> List.rev made
+            | JobStep.Failed corruption -> failtest $"%O{corruption}"
+
+        go []
+
+    /// Records an edit the way a manifest does: encoded, and folded from what was encoded.
+    let record (edit: VersionEdit) =
+        let edit = { edit with NextFile = ValueSome(FileNumber nextFile) }
+        Expect.isNone (Version.refusal edit manifest.Version) "the edit fits"
+        let buffer = ByteBuffer 256
+        VersionEdit.encode buffer edit
+
+        match VersionEdit.decode "MANIFEST" (buffer.ToArray()) { PayloadOffset = 0; PayloadLength = buffer.Length } with
+        | Ok decoded -> manifest <- ManifestReplay.apply decoded manifest
+        | Error corruption -> failtest $"%O{corruption}"
+
+    let removeFiles () =
+        for number in List.ofSeq logs.Keys do
+            if number < manifest.OldestLog then
+                logs.Remove number |> ignore
+
+        let live = Version.tables manifest.Version |> Seq.map (fun (_, table) -> table.Number) |> HashSet
+
+        for number in List.ofSeq tables.Keys do
+            if not (live.Contains number) then
+                tables.Remove number |> ignore
+
+    do snapshot <- Snapshot.recovered (Memtable.Create pool) (newLog ()) [||] manifest.Version openTable FlushState.none SequenceNumber.zero
+
+    member _.Snapshot = snapshot
+
+    /// Commits writes, and before them a flush when one is asked for or has come due.
+    member _.Commit(writes: Write list, flush: uint32 voption, now: uint32) : unit =
+        let log, seed = logs[Seq.last logs.Keys]
+        let editor = snapshot.Active.Edit()
+        let start = LogFile.startFrame log
+        let mutable sequence = snapshot.LastSequence
+        let mutable state = snapshot.Flush
+
+        let flushAll (atSeconds: uint32) =
+            sequence <- sequence.Next
+            let header = { Kind = EntryKind.FlushAll; Sequence = sequence; Flags = 0u; ExpirySeconds = atSeconds; Cas = 0UL }
+            EntryFormat.append log header (span [||]) (span [||]) |> ignore
+            state <- FlushState.apply sequence atSeconds state
+
+        if state.IsDue now then
+            flushAll 0u
+
+        flush |> ValueOption.iter flushAll
+
+        for write in writes do
+            sequence <- sequence.Next
+            let entry = encode sequence.Value write
+            log.Append(span entry)
+            editor.Put(span entry)
+
+        LogFile.finishFrame log seed start
+        snapshot <- Snapshot.committed (editor.Commit()) state sequence snapshot
+
+    member _.Freeze() : unit =
+        if not snapshot.Active.IsEmpty then
+            snapshot <- Snapshot.frozen (Memtable.Create pool) (newLog ()) snapshot
+
+    member _.Flush(now: uint32) : unit =
+        match Work.flushNext snapshot with
+        | None -> ()
+        | Some frozen ->
+            let made = runJob (Work.flushJob options snapshot frozen now)
+            let edit = Work.flushEdit snapshot (made |> List.map _.Meta)
+            record edit
+            snapshot <- Snapshot.flushed edit made snapshot
+            removeFiles ()
+            frozen.Memtable.Recycle()
+
+    member _.Compact(now: uint32) : unit =
+        match Picking.pick options snapshot.Version with
+        | None -> ()
+        | Some plan ->
+            let made, edit =
+                if Picking.isTrivialMove plan then
+                    [], Picking.moveEdit plan
+                else
+                    let made = runJob (Work.compactionJob options snapshot plan now)
+                    made, Picking.replaceEdit plan (made |> List.map _.Meta)
+
+            record edit
+            snapshot <- Snapshot.compacted edit made snapshot
+            removeFiles ()
+
+    member _.Reopen() : unit =
+        let files =
+            [
+                for number in logs.Keys -> StoreFile.Log number
+                for number in tables.Keys -> StoreFile.Table number
+            ]
+
+        let replayed =
+            Recovery.plan (FileNumber 0UL) manifest files
+            |> Result.bind (fun plan ->
+                Expect.isEmpty plan.Leftovers "every file is in use"
+
+                let logs =
+                    plan.Logs
+                    |> List.map (fun number ->
+                        let bytes = (fst logs[number]).ToArray()
+                        let name = FileName.ofFile (StoreFile.Log number)
+
+                        match LogFile.replay WriteAheadLog number name bytes with
+                        | Ok replay -> { Number = number; Bytes = bytes; Replay = replay }
+                        | Error corruption -> failtest $"%O{corruption}")
+
+                Recovery.applyLogs options (fun () -> Memtable.Create pool) manifest logs)
+
+        match replayed with
+        | Error corruption -> failtest $"%O{corruption}"
+        | Ok recovered ->
+            Expect.equal recovered.LastSequence snapshot.LastSequence "the newest write is recovered"
+            let frozen = recovered.Memtables |> List.rev |> Array.ofList
+            snapshot <- Snapshot.recovered (Memtable.Create pool) (newLog ()) frozen manifest.Version openTable recovered.Flush recovered.LastSequence
+
+    /// Finds a key the way the host does, block by block.
+    member _.Find(key: byte[], now: uint32) : LookupStep =
+        let mutable step = Lookup.start snapshot (span key) now
+
+        while step.Outcome = LookupOutcome.ReadBlock do
+            let file = tables[step.Table.Number]
+            let block = Array.sub file (int step.Block.OffsetBytes) step.Block.LengthBytes
+
+            match Block.verify step.Table.File step.Block block 0 with
+            | Ok() -> step <- Lookup.resume snapshot snapshot.Flush (span key) now step block block.Length
+            | Error corruption -> failtest $"%O{corruption}"
+
+        step
