@@ -124,6 +124,7 @@ internal sealed class BackgroundWork : IDisposable
         var tables = writer.Run(Work.flushJob(_store.EngineOptions, snapshot, frozen, _store.NowSeconds()), _stopping.Token);
         var opened = ListModule.OfSeq(tables);
         _store.Install(
+            tables,
             current => Work.flushEdit(current, ListModule.OfSeq(tables.Select(table => table.Meta))),
             (edit, before) => SnapshotModule.flushed(edit, opened, before));
         Counters.FlushCount++;
@@ -154,7 +155,7 @@ internal sealed class BackgroundWork : IDisposable
         if (Picking.isTrivialMove(plan))
         {
             var edit = Picking.moveEdit(plan);
-            _store.Install(_ => edit, (applied, before) => SnapshotModule.compacted(applied, FSharpList<Table>.Empty, before));
+            _store.Install([], _ => edit, (applied, before) => SnapshotModule.compacted(applied, FSharpList<Table>.Empty, before));
             return;
         }
 
@@ -163,7 +164,7 @@ internal sealed class BackgroundWork : IDisposable
         var outputs = writer.Run(Work.compactionJob(_store.EngineOptions, snapshot, plan, _store.NowSeconds()), _stopping.Token);
         var opened = ListModule.OfSeq(outputs);
         var replacement = Picking.replaceEdit(plan, ListModule.OfSeq(outputs.Select(table => table.Meta)));
-        _store.Install(_ => replacement, (applied, before) => SnapshotModule.compacted(applied, opened, before));
+        _store.Install(outputs, _ => replacement, (applied, before) => SnapshotModule.compacted(applied, opened, before));
         Counters.CompactionCount++;
         Counters.CompactionReadBytes += writer.ReadBytes;
         Counters.CompactionWrittenBytes += writer.WrittenBytes;

@@ -68,7 +68,10 @@ internal sealed class Committer : IDisposable
     {
         internal ManualResetEventSlim IsDone { get; } = new(false);
 
-        protected internal override void Execute(WriteContext context) => context.IsFreezeWanted = true;
+        protected internal override void Execute(WriteContext context)
+        {
+            // The committer freezes before it executes the group that follows.
+        }
 
         protected internal override void Completed(CommitOutcome outcome) => IsDone.Set();
     }
@@ -84,7 +87,7 @@ internal sealed class Committer : IDisposable
     /// <summary>Takes a memtable that no reader can reach; its memory serves the next ones.</summary>
     internal void Recycle(Memtable memtable) => _recyclable.Enqueue(memtable);
 
-    /// <summary>Commits what is queued, makes it durable and stops. Later submissions are refused.</summary>
+    /// <summary>Ends the commit that is under way, refuses what is still queued, and makes the log durable.</summary>
     public void Dispose()
     {
         _stopping = true;
@@ -144,21 +147,13 @@ internal sealed class Committer : IDisposable
     private void CommitGroup()
     {
         var refusal = _poison ?? _store.BackgroundFailure ?? (_stopping ? "server is shutting down" : null);
-        _reader.Enter();
-        try
+        if (refusal is null)
         {
-            if (refusal is null)
-            {
-                refusal = TryCommitGroup();
-            }
-            else
-            {
-                TakeAll();
-            }
+            refusal = TryCommitGroup();
         }
-        finally
+        else
         {
-            _reader.Exit();
+            TakeAll();
         }
 
         var outcome = refusal is null ? CommitOutcome.Committed : CommitOutcome.Refused(refusal);
@@ -183,11 +178,9 @@ internal sealed class Committer : IDisposable
     {
         try
         {
-            if (Work.shouldFreeze(_store.EngineOptions, _store.Current.Active))
-            {
-                Freeze();
-            }
-
+            FreezeIfNeeded();
+            // Only now: the snapshot must have the memtable that was just frozen.
+            _reader.Enter();
             ExecuteGroup();
             if (_context.HasWrites)
             {
@@ -197,11 +190,6 @@ internal sealed class Committer : IDisposable
                 }
 
                 _store.PublishCommit(_context.CommitMemtable(), _context.Flush, _context.LastSequence);
-            }
-
-            if (_context.IsFreezeWanted && !_store.Current.Active.IsEmpty)
-            {
-                Freeze();
             }
 
             return null;
@@ -217,19 +205,39 @@ internal sealed class Committer : IDisposable
             _store.Log.CommitFailed(cause);
             return "internal error, see the server's log";
         }
+        finally
+        {
+            _reader.Exit();
+        }
+    }
+
+    /// <summary>Freezes a full memtable, or any that has something in it when that is the next request.</summary>
+    private void FreezeIfNeeded()
+    {
+        var active = _store.Current.Active;
+        var isRequested = _queue.TryPeek(out var next) && next is FreezeRequest;
+        if (Work.shouldFreeze(_store.EngineOptions, active) || (isRequested && !active.IsEmpty))
+        {
+            Freeze();
+        }
+
+        if (isRequested && _queue.TryDequeue(out next))
+        {
+            _group.Add(next);
+        }
     }
 
     private void ExecuteGroup()
     {
-        _context.Begin(_store.Current, _store.NowSeconds());
-        while (_context.FrameLength < GroupSizeBytesMax && _queue.TryDequeue(out var submission))
+        _context.Begin(_store.NowSeconds());
+        while (_context.FrameLength < GroupSizeBytesMax
+            && _context.MemtableSizeBytes < _store.EngineOptions.MemtableSizeBytes
+            && _queue.TryPeek(out var next)
+            && next is not FreezeRequest
+            && _queue.TryDequeue(out next))
         {
-            _group.Add(submission);
-            submission.Execute(_context);
-            if (_context.MemtableSizeBytes >= _store.EngineOptions.MemtableSizeBytes)
-            {
-                break;
-            }
+            _group.Add(next);
+            next.Execute(_context);
         }
     }
 

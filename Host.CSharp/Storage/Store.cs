@@ -11,6 +11,7 @@ namespace LsmFs.Host;
 public sealed class Store : IDisposable
 {
     private readonly Lock _manifestLock = new();
+    private readonly List<FileNumber> _undecided = [];
     private readonly ManifestWriter _manifest;
     private readonly Committer _committer;
     private readonly BackgroundWork _background;
@@ -198,19 +199,33 @@ public sealed class Store : IDisposable
 
     /// <summary>
     /// Makes background work durable, then visible: the edit is decided from the snapshot, recorded in the manifest, and only then published.
+    /// <paramref name="made"/> are the tables that the edit adds. When the manifest cannot be written nobody knows whether the edit is on disk, so
+    /// they stay until a later manifest says that they are not needed.
     /// </summary>
-    internal void Install(Func<Snapshot, VersionEdit> decide, Func<VersionEdit, Snapshot, Snapshot> transition)
+    internal void Install(IReadOnlyList<Table> made, Func<Snapshot, VersionEdit> decide, Func<VersionEdit, Snapshot, Snapshot> transition)
     {
         lock (_manifestLock)
         {
             var edit = decide(Current);
-            _manifest.Append(edit);
+            try
+            {
+                _manifest.Append(edit);
+            }
+            catch (IOException)
+            {
+                _undecided.AddRange(made.Select(table => table.Number));
+                throw;
+            }
+
             Snapshot before;
             do
             {
                 before = Current;
             }
             while (!TryPublish(before, transition(edit, before)));
+
+            _undecided.ForEach(DeleteTable);
+            _undecided.Clear();
         }
     }
 

@@ -11,7 +11,7 @@ internal static partial class StoreLog
     [LoggerMessage(2, LogLevel.Warning, "{File}: cut {TornBytes} bytes of an unfinished record at its end, left by a crash; nothing in them had been acknowledged")]
     internal static partial void TornTailCut(this ILogger log, string file, long tornBytes);
 
-    [LoggerMessage(3, LogLevel.Information, "removed {File}, a leftover of a crash")]
+    [LoggerMessage(3, LogLevel.Information, "removed {File}, which an earlier run left behind")]
     internal static partial void LeftoverRemoved(this ILogger log, string file);
 
     [LoggerMessage(4, LogLevel.Debug, "flushed a memtable of {MemtableBytes} bytes to {TableCount} tables of {TableBytes} bytes in {ElapsedMilliseconds} ms")]

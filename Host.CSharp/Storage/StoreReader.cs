@@ -20,6 +20,9 @@ public sealed class StoreReader : IDisposable
         _pin = store.Epochs.Register();
     }
 
+    /// <summary>The snapshot between <see cref="Enter"/> and <see cref="Exit"/>.</summary>
+    internal Snapshot Snapshot => _snapshot ?? throw new InvalidOperationException("A reader is used between Enter and Exit.");
+
     /// <summary>Takes the newest snapshot and keeps it alive.</summary>
     public void Enter()
     {
@@ -40,7 +43,7 @@ public sealed class StoreReader : IDisposable
     /// </summary>
     public LookupOutcome Find(ReadOnlySpan<byte> key, uint nowSeconds, out Entry entry)
     {
-        var snapshot = _snapshot ?? throw new InvalidOperationException("Find is called between Enter and Exit.");
+        var snapshot = Snapshot;
         var step = Lookup.start(snapshot, key, nowSeconds);
         return Finish(snapshot, snapshot.Flush, key, nowSeconds, step, out entry);
     }
@@ -48,7 +51,7 @@ public sealed class StoreReader : IDisposable
     /// <summary>Finds what a writer sees: his own batch first.</summary>
     internal LookupOutcome FindInBatch(MemtableEditor batch, FlushState flush, ReadOnlySpan<byte> key, uint nowSeconds, out Entry entry)
     {
-        var snapshot = _snapshot!;
+        var snapshot = Snapshot;
         var step = Lookup.startInBatch(snapshot, batch, flush, key, nowSeconds);
         return Finish(snapshot, flush, key, nowSeconds, step, out entry);
     }

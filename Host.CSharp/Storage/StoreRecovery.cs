@@ -56,11 +56,15 @@ internal static class StoreRecovery
     /// <summary>Deletes what nothing refers to, once the new manifest is in force.</summary>
     internal static void RemoveLeftovers(DataFolder folder, RecoveredStore recovered, FileNumber oldestLog, ILogger log)
     {
+        // Every start replaces the manifest, so that one is no sign of a crash.
         var emptyLogs = recovered.Logs.Where(number => number.Value < oldestLog.Value).Select(StoreFile.NewLog);
         foreach (var file in recovered.Leftovers.Concat(emptyLogs))
         {
             folder.Delete(file);
-            log.LeftoverRemoved(FileName.ofFile(file));
+            if (!file.IsManifest)
+            {
+                log.LeftoverRemoved(FileName.ofFile(file));
+            }
         }
     }
 

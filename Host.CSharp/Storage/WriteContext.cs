@@ -33,9 +33,6 @@ public sealed class WriteContext
     /// <summary>Whether the batch has any writes.</summary>
     internal bool HasWrites { get; private set; }
 
-    /// <summary>Whether the memtable is to be frozen once the group is committed.</summary>
-    internal bool IsFreezeWanted { get; set; }
-
     /// <summary>Bytes that the batch will take in the log.</summary>
     internal int FrameLength => _frame.Length;
 
@@ -66,15 +63,15 @@ public sealed class WriteContext
         Flush = FlushStateModule.apply(sequence, atSeconds, Flush);
     }
 
-    /// <summary>Opens a batch on top of a snapshot.</summary>
-    internal void Begin(Snapshot snapshot, uint nowSeconds)
+    /// <summary>Opens a batch on top of the snapshot that the reader has entered.</summary>
+    internal void Begin(uint nowSeconds)
     {
+        var snapshot = _reader.Snapshot;
         NowSeconds = nowSeconds;
         Flush = snapshot.Flush;
         _editor = snapshot.Active.Edit();
         _lastSequence = snapshot.LastSequence.Value;
         HasWrites = false;
-        IsFreezeWanted = false;
         _frame.ClearAndTrim(4 * 1024 * 1024);
         _frameStart = LogFile.startFrame(_frame);
         if (Flush.IsDue(nowSeconds))
