@@ -77,7 +77,7 @@ type internal BottomTracker(olderRanges: KeyRange[][]) =
 [<Sealed>]
 type Job(options: Options, sources: EntrySource[], rules: JobRules) =
     /// Output is handed out in pieces of about this size.
-    static let writeLengthBytes = 256 * 1024
+    let writeLengthBytes = 256 * 1024
 
     let merge = Merge sources
     let builder = TableBuilder options
@@ -129,7 +129,7 @@ type Job(options: Options, sources: EntrySource[], rules: JobRules) =
         else
             expiredCount <- expiredCount + 1L
 
-    /// Hands out the rest of a finished table, then says that it is finished.
+    /// Says that a table is finished whose bytes were all handed out, and makes the builder ready for the next.
     let closeTable (properties: TableProperties) : JobStep =
         let sizeBytes = builder.SizeBytes
         builder.Reset()

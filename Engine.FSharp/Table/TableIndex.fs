@@ -13,6 +13,14 @@ namespace LsmFs.Engine
 
 open System
 
+/// The records of an index.
+[<RequireQualifiedAccess>]
+module internal IndexRecord =
+
+    /// Bytes of the ends of a separator and a block.
+    [<Literal>]
+    let lengthBytes = 12
+
 /// Keys that part blocks.
 [<RequireQualifiedAccess>]
 module Separator =
@@ -69,7 +77,7 @@ type TableIndexBuilder() =
     member _.AppendTo(buffer: ByteBuffer) : unit =
         buffer.Append separators.Written
         buffer.Append records.Written
-        buffer.AppendU32(uint32 (records.Length / 12))
+        buffer.AppendU32(uint32 (records.Length / IndexRecord.lengthBytes))
 
     /// Forgets everything but the memory.
     member _.Clear() : unit =
@@ -79,8 +87,6 @@ type TableIndexBuilder() =
 /// The index of an opened table, searched where it lies: immutable.
 [<Sealed>]
 type TableIndex private (buffer: byte[], offset: int, records: int, heads: uint64[], prefixLength: int) =
-
-    static let recordLength = 12
 
     /// What is wrong with an index of `length` bytes; nothing when all is well.
     static member private FindFault
@@ -92,7 +98,7 @@ type TableIndex private (buffer: byte[], offset: int, records: int, heads: uint6
             else
                 int64 (Unchecked.readU32 buffer (offset + length - 4))
 
-        let separatorsLength = int64 length - 4L - count * int64 recordLength
+        let separatorsLength = int64 length - 4L - count * int64 IndexRecord.lengthBytes
 
         if count < 1L || separatorsLength < 0L then
             ValueSome $"%d{count} blocks cannot be in an index of %d{length} bytes"
@@ -105,8 +111,8 @@ type TableIndex private (buffer: byte[], offset: int, records: int, heads: uint6
             let mutable index = 0
 
             while fault.IsNone && index < int count do
-                let separatorEnd = int64 (Unchecked.readU32 buffer (records + recordLength * index))
-                let blockEnd = int64 (Unchecked.readU64 buffer (records + recordLength * index + 4))
+                let separatorEnd = int64 (Unchecked.readU32 buffer (records + IndexRecord.lengthBytes * index))
+                let blockEnd = int64 (Unchecked.readU64 buffer (records + IndexRecord.lengthBytes * index + 4))
 
                 if separatorEnd < separatorStart || separatorEnd > separatorsLength then
                     fault <- ValueSome $"separator %d{index} ends at %d{separatorEnd}, outside of its place"
@@ -149,7 +155,7 @@ type TableIndex private (buffer: byte[], offset: int, records: int, heads: uint6
         match TableIndex.FindFault(buffer, offset, length, dataLengthBytes, properties) with
         | ValueNone ->
             let count = int (Unchecked.readU32 buffer (offset + length - 4))
-            let records = offset + length - 4 - count * recordLength
+            let records = offset + length - 4 - count * IndexRecord.lengthBytes
 
             // Every separator lies between the smallest and the largest key, so it begins with what these two share.
             let prefixLength =
@@ -179,9 +185,9 @@ type TableIndex private (buffer: byte[], offset: int, records: int, heads: uint6
             if block = 0 then
                 0
             else
-                int (Unchecked.readU32 buffer (records + recordLength * (block - 1)))
+                int (Unchecked.readU32 buffer (records + IndexRecord.lengthBytes * (block - 1)))
 
-        let stop = int (Unchecked.readU32 buffer (records + recordLength * block))
+        let stop = int (Unchecked.readU32 buffer (records + IndexRecord.lengthBytes * block))
         ReadOnlySpan<byte>(buffer, offset + start, stop - start)
 
     /// Where a block lies.
@@ -193,9 +199,9 @@ type TableIndex private (buffer: byte[], offset: int, records: int, heads: uint6
             if block = 0 then
                 0L
             else
-                int64 (Unchecked.readU64 buffer (records + recordLength * (block - 1) + 4))
+                int64 (Unchecked.readU64 buffer (records + IndexRecord.lengthBytes * (block - 1) + 4))
 
-        let stop = int64 (Unchecked.readU64 buffer (records + recordLength * block + 4))
+        let stop = int64 (Unchecked.readU64 buffer (records + IndexRecord.lengthBytes * block + 4))
 
         { OffsetBytes = start; LengthBytes = int (stop - start) }
 
