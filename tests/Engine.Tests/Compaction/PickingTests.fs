@@ -21,7 +21,8 @@ let private versionOf (tables: (int * TableMeta) list) =
     Version.apply { VersionEdit.empty with Added = tables } (Version.empty options.LevelCount)
 
 let private show (plan: CompactionPlan option) =
-    let numbers (tables: TableMeta[]) = tables |> Array.map (fun table -> string table.Number.Value) |> String.concat " "
+    let numbers (tables: TableMeta[]) =
+        tables |> Array.map (fun table -> string table.Number.Value) |> String.concat " "
 
     match plan with
     | None -> "nothing"
@@ -35,10 +36,19 @@ let private anyVersion (tables: (byte * Key * Key * uint16) list) : Version =
     |> List.indexed
     |> List.fold
         (fun version (index, (level, Key left, Key right, size)) ->
-            let smallest, largest = if Version.compareKeys left right <= 0 then left, right else right, left
+            let smallest, largest =
+                if Version.compareKeys left right <= 0 then
+                    left, right
+                else
+                    right, left
+
             let table = tableOf (uint64 index + 1UL) smallest largest (int64 size + 1L)
             let edit = { VersionEdit.empty with Added = [ int level % options.LevelCount, table ] }
-            if (Version.refusal edit version).IsNone then Version.apply edit version else version)
+
+            if (Version.refusal edit version).IsNone then
+                Version.apply edit version
+            else
+                version)
         (Version.empty options.LevelCount)
 
 [<Tests>]
@@ -88,19 +98,32 @@ let tests =
                 for level in 0 .. options.LevelCount - 2 do
                     Expect.isLessThan (Picking.score options version level) 1.0 $"level {level}"
             | Some plan ->
-                let isInput (table: TableMeta) = Array.contains table plan.Inputs || Array.contains table plan.NextInputs
+                let isInput (table: TableMeta) =
+                    Array.contains table plan.Inputs || Array.contains table plan.NextInputs
 
                 for table in version.Levels[plan.Level + 1] do
                     if plan.Inputs |> Array.exists (Version.overlaps table) then
                         Expect.isTrue (isInput table) $"table {table.Number} of the next level overlaps"
 
                 let edit =
-                    if Picking.isTrivialMove plan then Picking.moveEdit plan
+                    if Picking.isTrivialMove plan then
+                        Picking.moveEdit plan
                     else
                         // The merge makes one table over the whole range of its inputs.
                         let all = Array.append plan.Inputs plan.NextInputs
-                        let smallest = all |> Array.map _.Properties.SmallestKey |> Array.sortWith Version.compareKeys |> Array.head
-                        let largest = all |> Array.map _.Properties.LargestKey |> Array.sortWith Version.compareKeys |> Array.last
+
+                        let smallest =
+                            all
+                            |> Array.map _.Properties.SmallestKey
+                            |> Array.sortWith Version.compareKeys
+                            |> Array.head
+
+                        let largest =
+                            all
+                            |> Array.map _.Properties.LargestKey
+                            |> Array.sortWith Version.compareKeys
+                            |> Array.last
+
                         Picking.replaceEdit plan [ tableOf 1000UL smallest largest 1L ]
 
                 Expect.isNone (Version.refusal edit version) "the edit fits")

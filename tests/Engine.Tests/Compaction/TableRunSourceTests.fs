@@ -8,7 +8,7 @@ open LsmFs.Engine.Tests.TableFixtures
 open LsmFs.Engine.Tests.CompactionFixtures
 
 /// Walks a source to its end and checks what it reads on the way.
-let private walk (disk: Disk) (readLengthBytesMax: int) (source: TableRunSource) : byte[] list =
+let private walk (disk: Disk) (bounds: KeyBounds) (readLengthBytesMax: int) (source: TableRunSource) : byte[] list =
     let entries = ResizeArray()
     let mutable state = source.MoveNext()
 
@@ -23,6 +23,13 @@ let private walk (disk: Disk) (readLengthBytesMax: int) (source: TableRunSource)
             let isOneBlock = List.contains read.Handle blocks
             Expect.isTrue (isOneBlock || read.Handle.LengthBytes <= readLengthBytesMax) "reads keep to their size"
             Expect.exists blocks (fun block -> block.OffsetBytes = read.Handle.OffsetBytes) "and begin with a block"
+
+            match bounds.Until with
+            | ValueSome until ->
+                let order = ReadOnlySpan<byte>(read.Table.Properties.SmallestKey).SequenceCompareTo until
+                Expect.isLessThan order 0 "no table beyond the bounds is read"
+            | ValueNone -> ()
+
             disk.Read read
             Expect.isOk (source.Supply()) "supplied"
 
@@ -59,8 +66,13 @@ let tests =
                 let disk = Disk()
                 let tables = disk.StoreRun(tinyOptions, 1 + int perTable % 20, model)
                 let readLength = int readLength % 4000
-                let source = TableRunSource(tables, boundsOf from until, readLength)
-                Expect.equal (walk disk readLength source) (List.ofSeq (bounded from until model).Values) "entries")
+                let bounds = boundsOf from until
+                let source = TableRunSource(tables, bounds, readLength)
+
+                Expect.equal
+                    (walk disk bounds readLength source)
+                    (List.ofSeq (bounded from until model).Values)
+                    "entries")
 
         property
             "reads nothing outside of the bounds"

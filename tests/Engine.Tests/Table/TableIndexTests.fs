@@ -49,6 +49,23 @@ let private forgeIndex (file: byte[]) (change: byte[] -> byte[]) : byte[] =
     TableFormat.appendFooter forged { footer with IndexLengthBytes = index.Length }
     forged.ToArray()
 
+/// An index as FORMATS.md describes it, written without the builder; `between` comes where nothing should be.
+let private indexOf (between: byte[]) (blocks: (string * int64) list) : byte[] =
+    let buffer = ByteBuffer 64
+    let ends = blocks |> List.scan (fun stop (separator, _) -> stop + separator.Length) 0 |> List.tail
+
+    for separator, _ in blocks do
+        buffer.Append(span (keyBytes separator))
+
+    buffer.Append(span between)
+
+    for separatorEnd, (_, blockEnd) in List.zip ends blocks do
+        buffer.AppendU32(uint32 separatorEnd)
+        buffer.AppendU64(uint64 blockEnd)
+
+    buffer.AppendU32(uint32 blocks.Length)
+    buffer.ToArray()
+
 [<Tests>]
 let tests =
     testList "TableIndex" [
@@ -92,4 +109,52 @@ let tests =
                     match readAll forged table with
                     | Ok entries -> Expect.equal entries (List.ofSeq model.Values) "the entries"
                     | Error corruption -> Expect.equal corruption.File fileName "the file is named")
+
+        test "an index that does not fit its table is refused" {
+            let write (letter: char) : Write = {
+                WriteKey = keyBytes (string letter)
+                WriteValue = ValueSome "value"B
+                WriteFlags = 0u
+                WriteExpirySeconds = 0u
+                WriteCas = 0UL
+            }
+
+            let file =
+                build { tinyOptions with BlockSizeBytes = 60 } (modelFrom 1UL (List.map write [ 'a' .. 'f' ]))
+
+            let table = openOrFail file
+
+            let stop = [
+                for block in 0..2 -> (table.BlockHandle block).OffsetBytes + int64 (table.BlockHandle block).LengthBytes
+            ]
+
+            let index (separators: string list) (stops: int64 list) = indexOf [||] (List.zip separators stops)
+            let right = index [ "b"; "d"; "f" ] stop
+
+            Expect.equal
+                (forgeIndex file (fun content ->
+                    Expect.equal content right "the index that is written"
+                    right))
+                file
+                "the table"
+
+            let refused (what: string) (content: byte[]) =
+                match openBytes (forgeIndex file (fun _ -> content)) with
+                | Ok _ -> failtest $"%s{what} was not refused"
+                | Error corruption -> Expect.stringContains corruption.Reason "index" what
+
+            refused "an empty index" [||]
+            refused "no blocks" (index [] [])
+            refused "more blocks than bytes" (Array.append right[.. right.Length - 5] [| 0uy; 1uy; 0uy; 0uy |])
+            refused "blocks that end before the filter" (index [ "b"; "d"; "f" ] [ stop[0]; stop[1]; stop[2] - 1L ])
+            refused "blocks that end after it" (index [ "b"; "d"; "f" ] [ stop[0]; stop[1]; stop[2] + 1L ])
+            refused "an empty block" (index [ "b"; "d"; "f" ] [ stop[0]; stop[0]; stop[2] ])
+            refused "blocks that go back" (index [ "b"; "d"; "f" ] [ stop[1]; stop[0]; stop[2] ])
+            refused "a block that ends past every number" (index [ "b"; "d"; "f" ] [ stop[0]; -1L; stop[2] ])
+            refused "equal separators" (index [ "b"; "b"; "f" ] stop)
+            refused "descending separators" (index [ "d"; "b"; "f" ] stop)
+            refused "a separator below the smallest key" (index [ ""; "d"; "f" ] stop)
+            refused "a last separator that is not the largest key" (index [ "b"; "d"; "e" ] stop)
+            refused "bytes that belong to nothing" (indexOf [| 1uy |] (List.zip [ "b"; "d"; "f" ] stop))
+        }
     ]

@@ -172,10 +172,15 @@ let tests =
             let writes = [ for letter in 'a' .. 'f' -> plain (string letter) "value" ]
             let file = build options (modelFrom 1UL writes)
             let table = openOrFail file
-            let first, second = table.BlockHandle 0, table.BlockHandle 1
-            Expect.equal first.LengthBytes second.LengthBytes "blocks of one size"
-            Array.Copy(file, int second.OffsetBytes, file, int first.OffsetBytes, first.LengthBytes)
-            detected "the second block at the place of the first" file
+            Expect.equal table.BlockCount 3 "blocks"
+
+            for source, target in Seq.allPairs [ 0..2 ] [ 0..2 ] do
+                if source <> target then
+                    let from, into = table.BlockHandle source, table.BlockHandle target
+                    Expect.equal from.LengthBytes into.LengthBytes "blocks of one size"
+                    let damaged = Array.copy file
+                    Array.Copy(file, from.OffsetBytes, damaged, into.OffsetBytes, int64 from.LengthBytes)
+                    detected $"block %d{source} at the place of block %d{target}" damaged
         }
 
         test "one builder builds many tables" {
