@@ -49,8 +49,8 @@ module Execute =
     [<Literal>]
     let private alwaysExpired = 1u
 
-    // What a number leaves of a longer old value is blank, as in memcached.
-    let private blanks: byte[] = Array.create 64 32uy
+    // What a number leaves of a longer old value is blank, as in memcached; past this length, where no number was meant, it is cut.
+    let private blanks: byte[] = Array.create 4096 32uy
 
     /// When an entry expires that a client gave this exptime at `nowSeconds`: 0 never; negative already; up to 30 days from now on; else a Unix time.
     let expirySeconds (exptime: int32) (nowSeconds: uint32) : uint32 =

@@ -3,6 +3,7 @@
 module LsmFs.Engine.Tests.Peer
 
 open System
+open System.Collections.Generic
 open System.Diagnostics
 open System.IO
 open System.Net
@@ -18,6 +19,21 @@ let private program: string option =
     |> Array.tryFind File.Exists
 
 let private isRequired = Environment.GetEnvironmentVariable "LSMFS_REQUIRE_PEERS" = "1"
+
+let private portsTaken = HashSet<int>()
+
+/// A port nobody listens on, and no other peer of this run was given.
+let private freePort () : int =
+    lock portsTaken (fun () ->
+        let mutable port = 0
+
+        while port = 0 || not (portsTaken.Add port) do
+            use probe = new TcpListener(IPAddress.Loopback, 0)
+            probe.Start()
+            port <- (probe.LocalEndpoint :?> IPEndPoint).Port
+            probe.Stop()
+
+        port)
 
 /// One connection to a peer.
 type PeerConnection(port: int) =
@@ -59,16 +75,11 @@ type PeerConnection(port: int) =
 
 /// A running peer.
 type Peer(path: string) =
-    let port =
-        use probe = new TcpListener(IPAddress.Loopback, 0)
-        probe.Start()
-        let port = (probe.LocalEndpoint :?> IPEndPoint).Port
-        probe.Stop()
-        port
+    let port = freePort ()
 
-    let start =
-        ProcessStartInfo(path, [ "-p"; string port; "-l"; "127.0.0.1"; "-U"; "0"; "-u"; "root"; "-m"; "64" ])
-
+    // Without the thread that reorders items: while it holds one, incr and decr do not leave blanks behind a shorter number.
+    let arguments = "-l 127.0.0.1 -U 0 -u root -m 64 -o no_modern"
+    let start = ProcessStartInfo(path, $"-p {port} {arguments}")
     do start.RedirectStandardError <- true
 
     let running =

@@ -61,8 +61,7 @@ let private replay (exchanges: Exchange list) (peer: Peer) =
 
 [<Tests>]
 let tests =
-    testSequenced
-    <| testList "Memcached peers" [
+    testList "Memcached peers" [
         for name, exchanges in all do
             peerTest $"transcript {name}" (replay exchanges)
     ]

@@ -225,8 +225,8 @@ let streamProperty (name: string) (body: 'input -> 'result) =
     Expecto.ExpectoFsCheck.testPropertyWithConfig
         {
             Expecto.FsCheckConfig.defaultConfig with
-                maxTest = 500
-                endSize = 40
+                maxTest = 200
+                endSize = 30
                 arbitrary = [ typeof<Arbitraries> ]
         }
         name
