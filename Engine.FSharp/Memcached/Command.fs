@@ -83,6 +83,13 @@ type ReplyCode =
     | ShutdownNotEnabled = 20uy
     /// `flush_all` on a server that was told to refuse it: the host's choice.
     | FlushAllNotAllowed = 21uy
+    /// A connection beyond the limit, before it is closed.
+    | TooManyConnections = 22uy
+    /// `stats detail` without a word it knows.
+    | BadDetailFormat = 23uy
+    /// `stats cachedump` with too few words.
+    | BadCommandLine = 24uy
+    | IllegalSlabClass = 25uy
 
 /// The counters of `stats` that one command adds one to. `Counter.names` says what they are called there.
 [<Flags>]

@@ -34,10 +34,14 @@ module Reply =
         | ReplyCode.ObjectTooLarge -> "SERVER_ERROR object too large for cache"
         | ReplyCode.ShutdownNotEnabled -> "SERVER_ERROR: shutdown not enabled"
         | ReplyCode.FlushAllNotAllowed -> "CLIENT_ERROR flush_all not allowed"
+        | ReplyCode.TooManyConnections -> "ERROR Too many open connections"
+        | ReplyCode.BadDetailFormat -> "CLIENT_ERROR usage: stats detail on|off|dump"
+        | ReplyCode.BadCommandLine -> "CLIENT_ERROR bad command line"
+        | ReplyCode.IllegalSlabClass -> "CLIENT_ERROR Illegal slab id"
         | _ -> ""
 
     let private lines: byte[][] =
-        Array.init (int ReplyCode.FlushAllNotAllowed + 1) (fun code ->
+        Array.init (int ReplyCode.IllegalSlabClass + 1) (fun code ->
             match lineOf (LanguagePrimitives.EnumOfValue(byte code)) with
             | "" -> [||]
             | line -> Encoding.ASCII.GetBytes(line + "\r\n"))
@@ -46,6 +50,7 @@ module Reply =
     let private valueWord = "VALUE "B
     let private statWord = "STAT "B
     let private versionWord = "VERSION "B
+    let private serverErrorWord = "SERVER_ERROR "B
 
     /// Room that any fixed line fits in, in bytes.
     let lineLengthMax: int = lines |> Array.map _.Length |> Array.max
@@ -164,6 +169,15 @@ module Reply =
         target[length] <- 32uy
         length <- length + 1
         length <- length + Encoding.ASCII.GetBytes(value.AsSpan(), target.Slice length)
+        length + writeLineEnd (target.Slice length)
+
+    /// Bytes of `SERVER_ERROR reason` with its line end.
+    let serverErrorLength (reason: string) : int = 13 + reason.Length + 2
+
+    /// Writes `SERVER_ERROR <reason>` and a line end, for a write that the store refuses; returns `serverErrorLength`. The reason is ASCII.
+    let writeServerError (target: Span<byte>) (reason: string) : int =
+        ReadOnlySpan<byte>(serverErrorWord).CopyTo target
+        let length = 13 + Encoding.ASCII.GetBytes(reason.AsSpan(), target.Slice 13)
         length + writeLineEnd (target.Slice length)
 
     /// Bytes of the answer to `version`.

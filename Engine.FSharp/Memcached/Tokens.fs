@@ -4,7 +4,7 @@ namespace LsmFs.Engine
 
 open System
 
-/// Command names as little-endian numbers of their first 8 bytes, so that telling them apart is comparing numbers.
+/// Command names, and arguments that are words, as little-endian numbers of their first 8 bytes, so that telling them apart is comparing numbers.
 [<RequireQualifiedAccess>]
 module internal CommandName =
 
@@ -77,6 +77,40 @@ module internal CommandName =
     [<Literal>]
     let Noreply = 0x796C7065726F6EUL
 
+    [<Literal>]
+    let On = 0x6E6FUL
+
+    [<Literal>]
+    let Off = 0x66666FUL
+
+    [<Literal>]
+    let Dump = 0x706D7564UL
+
+    [<Literal>]
+    let Settings = 0x73676E6974746573UL
+
+    [<Literal>]
+    let Items = 0x736D657469UL
+
+    [<Literal>]
+    let Slabs = 0x7362616C73UL
+
+    [<Literal>]
+    let Sizes = 0x73657A6973UL
+
+    [<Literal>]
+    let Conns = 0x736E6E6F63UL
+
+    [<Literal>]
+    let Detail = 0x6C6961746564UL
+
+    [<Literal>]
+    let Reset = 0x7465736572UL
+
+    /// The first 8 of the 9 bytes of `cachedump`.
+    [<Literal>]
+    let CachedumpHead = 0x6D75646568636163UL
+
     /// `HTTP/`, which begins the last word of an HTTP request.
     [<Literal>]
     let HttpVersion = 0x2F50545448UL
@@ -96,6 +130,10 @@ module internal CommandName =
             0UL
         else
             pack name
+
+    /// Whether the name is `cachedump`.
+    let isCachedump (name: ReadOnlySpan<byte>) : bool =
+        name.Length = 9 && pack name = CachedumpHead && name[8] = byte 'p'
 
 /// The words of a line.
 [<RequireQualifiedAccess>]

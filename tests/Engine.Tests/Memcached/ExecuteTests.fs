@@ -240,6 +240,23 @@ let tests =
                     ignore change.Reply)
                 "nothing to decide"
 
+        testCase "topics of stats"
+        <| fun () ->
+            for text, topic in
+                [
+                    "", StatsTopic.General
+                    "  ", StatsTopic.General
+                    "settings", StatsTopic.Settings
+                    "items", StatsTopic.Items
+                    " slabs 1", StatsTopic.Slabs
+                    "sizes", StatsTopic.Sizes
+                    "conns", StatsTopic.Conns
+                    "reset", StatsTopic.Reset
+                    "res", StatsTopic.None
+                    "detail on", StatsTopic.None
+                ] do
+                Expect.equal (StatsRequest.understand (span (latin text))).Topic topic text
+
         testCase "every counter has a name"
         <| fun () ->
             let bits = Enum.GetValues<Counters>() |> Array.filter (fun counter -> counter <> Counters.None)

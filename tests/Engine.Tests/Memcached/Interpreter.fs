@@ -159,16 +159,16 @@ type Connection(server: Server) =
         server.Apply(key, change)
 
     let stats (command: Command) (input: byte[]) =
-        match ofLatin (ReadOnlySpan<byte>(input, command.KeyOffset, command.KeyLength)) with
-        | "reset" ->
+        let request = StatsRequest.understand (ReadOnlySpan<byte>(input, command.KeyOffset, command.KeysLength))
+
+        if request.Topic = StatsTopic.Reset then
             server.ResetCounters()
-            output.Append(Reply.line ReplyCode.Reset)
-        | "" ->
+
+        if request.Topic = StatsTopic.General then
             for name in Counter.names do
                 statistic name (string (server.Counter name))
 
-            output.Append(Reply.line ReplyCode.End)
-        | _ -> output.Append(Reply.line ReplyCode.Error)
+        output.Append(Reply.line request.Reply)
 
     let execute (command: Command) (input: byte[]) =
         match command.Verb with

@@ -64,6 +64,13 @@ let tests =
             Expect.equal (Reply.versionLength "1.2.3") 15 "length"
 
             Expect.equal
+                (text (Reply.writeServerError (target.AsSpan()) "disk full"))
+                "SERVER_ERROR disk full\r\n"
+                "refusal"
+
+            Expect.equal (Reply.serverErrorLength "disk full") 24 "length"
+
+            Expect.equal
                 (text (Reply.writeNumber (target.AsSpan()) UInt64.MaxValue))
                 "18446744073709551615\r\n"
                 "number"
