@@ -21,6 +21,7 @@ internal sealed class LoopCounters
     public long BytesWritten;
     public long GetExpired;
     public long GetFlushed;
+    public long TotalItems;
 
     /// <summary>The counter at this position of <see cref="Counter.names"/>.</summary>
     public long this[int position] => _values[Padding + position];
@@ -57,7 +58,7 @@ internal sealed class LoopCounters
     public void Clear()
     {
         Array.Clear(_values);
-        TotalConnections = BytesRead = BytesWritten = GetExpired = GetFlushed = 0;
+        TotalConnections = BytesRead = BytesWritten = GetExpired = GetFlushed = TotalItems = 0;
     }
 
     private void Combine(LoopCounters other, long sign)
@@ -72,5 +73,6 @@ internal sealed class LoopCounters
         BytesWritten += sign * other.BytesWritten;
         GetExpired += sign * other.GetExpired;
         GetFlushed += sign * other.GetFlushed;
+        TotalItems += sign * other.TotalItems;
     }
 }

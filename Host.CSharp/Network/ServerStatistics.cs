@@ -79,6 +79,9 @@ internal static class ServerStatistics
         Add(list, "time_in_listen_disabled_us", server.AcceptPauseMicroseconds);
         Add(list, "threads", server.Options.ThreadCount);
         Add(list, "limit_maxbytes", server.Store.Options.MemoryBudgetBytes);
+        StoreStatistics store = server.Store.Statistics;
+        Add(list, "bytes", store.MemtableBytes + store.TableBytes.Sum());
+        Add(list, "total_items", counters.TotalItems);
         // A database forgets nothing by itself.
         Add(list, "evictions", 0);
         return list;

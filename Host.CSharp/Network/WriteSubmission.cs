@@ -223,6 +223,8 @@ internal sealed class WriteSubmission(EventLoop loop) : Submission
         switch (change.Kind)
         {
             case ChangeKind.Put:
+                // One that keeps its cas unique is the old item with another expiry.
+                Counters.TotalItems += change.Cas == 0 ? 1 : 0;
                 context.Put(key, change.Head, change.Tail, change.Flags, change.ExpirySeconds, change.Cas);
                 break;
             case ChangeKind.Delete:

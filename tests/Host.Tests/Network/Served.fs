@@ -1,0 +1,151 @@
+/// A server with a store of its own, in this process, and clients that speak to it in raw bytes.
+module LsmFs.Host.Tests.Served
+
+open System
+open System.IO
+open System.Net
+open System.Net.Sockets
+open System.Text
+open System.Threading
+open Expecto
+open Microsoft.Extensions.Logging.Abstractions
+open LsmFs.Engine
+open LsmFs.Host
+
+let ascii (text: string) : byte[] = Encoding.ASCII.GetBytes text
+
+let text (bytes: byte[]) : string = Encoding.ASCII.GetString bytes
+
+/// What a test runs under.
+type Setting = {
+    Transport: Transport
+    Durability: Durability
+    ThreadCount: int
+    ConnectionCountMax: int
+}
+
+let private transports = [
+    if OperatingSystem.IsLinux() then
+        Transport.Epoll
+    Transport.Sockets
+]
+
+let private setting transport durability = {
+    Transport = transport
+    Durability = durability
+    ThreadCount = 2
+    ConnectionCountMax = 4000
+}
+
+/// The test on every transport, commits completing within the turn (`Memory`) and on another thread (`Sync`).
+let everywhere (name: string) (body: Setting -> unit) : Test =
+    testList name [
+        for transport in transports do
+            for durability in [ Durability.Memory; Durability.Sync ] do
+                testCase $"{transport}, {durability}" (fun () -> body (setting transport durability))
+    ]
+
+/// The test on every transport, for what commits have no part in.
+let onTransports (name: string) (body: Setting -> unit) : Test =
+    testList name [
+        for transport in transports do
+            testCase $"{transport}" (fun () -> body (setting transport Durability.Memory))
+    ]
+
+/// A store and a server on a port that the system chose; disposing stops both and removes the folder.
+type Served(setting: Setting) =
+    let folder = Directory.CreateTempSubdirectory("lsmfs-host-tests-").FullName
+
+    let store =
+        Store.Open(
+            StoreOptions(DataFolder = folder, Durability = setting.Durability, MemoryBudgetBytes = 64L * 1024L * 1024L),
+            NullLogger.Instance
+        )
+
+    let server =
+        Server.Start(
+            ServerOptions(
+                EndPoints = [| IPEndPoint(IPAddress.Loopback, 0) |],
+                ThreadCount = setting.ThreadCount,
+                ConnectionCountMax = setting.ConnectionCountMax,
+                ValueLengthMax = ProtocolLimits.valueLengthMaxDefault,
+                Version = "1.2.3",
+                Transport = setting.Transport
+            ),
+            store,
+            NullLogger.Instance
+        )
+
+    member _.Server = server
+    member _.Port = server.EndPoints[0].Port
+
+    /// Waits until the server has this many connections.
+    member _.AwaitConnectionCount(count: int) =
+        let isThere () = server.ConnectionCount = count
+        Expect.isTrue (SpinWait.SpinUntil(isThere, 10_000)) $"the server should have %d{count} connections, has %d{server.ConnectionCount}"
+
+    interface IDisposable with
+        member _.Dispose() =
+            server.StopAsync().Wait()
+            store.Dispose()
+            Directory.Delete(folder, true)
+
+/// A client. Reading gives up after ten seconds without a byte.
+type Client(port: int) =
+    let socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp)
+
+    do
+        socket.NoDelay <- true
+        socket.ReceiveTimeout <- 10_000
+        socket.SendTimeout <- 10_000
+        socket.Connect(IPEndPoint(IPAddress.Loopback, port))
+
+    member _.Socket = socket
+
+    member _.Send(bytes: byte[]) =
+        let mutable sent = 0
+
+        while sent < bytes.Length do
+            sent <- sent + socket.Send(ReadOnlySpan<byte>(bytes).Slice sent)
+
+    member client.Send(request: string) = client.Send(ascii request)
+
+    /// Exactly this many bytes, or fewer when the server closes before.
+    member _.Receive(count: int) : byte[] =
+        let bytes: byte[] = Array.zeroCreate count
+        let mutable filled = 0
+        let mutable isOpen = true
+
+        while isOpen && filled < count do
+            let received = socket.Receive(Span<byte>(bytes).Slice filled)
+            filled <- filled + received
+            isOpen <- received > 0
+
+        if isOpen then bytes else Array.sub bytes 0 filled
+
+    /// Everything until the server closes.
+    member _.ReceiveToEnd() : byte[] =
+        use all = new MemoryStream()
+        let bytes: byte[] = Array.zeroCreate 65536
+        let mutable received = socket.Receive bytes
+
+        while received > 0 do
+            all.Write(bytes, 0, received)
+            received <- socket.Receive bytes
+
+        all.ToArray()
+
+    /// Sends a request and expects exactly this reply.
+    member client.Expect(request: string, reply: string) =
+        client.Send request
+        Expect.equal (text (client.Receive reply.Length)) reply $"reply to %s{request}"
+
+    interface IDisposable with
+        member _.Dispose() = socket.Dispose()
+
+/// Bytes that this process holds, after a collection.
+let residentBytes () : int64 =
+    GC.Collect()
+    GC.WaitForPendingFinalizers()
+    GC.Collect()
+    Environment.WorkingSet

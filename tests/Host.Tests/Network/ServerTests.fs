@@ -1,0 +1,178 @@
+module LsmFs.Host.Tests.ServerTests
+
+open System
+open System.Diagnostics
+open System.IO
+open System.Net
+open System.Net.Sockets
+open System.Threading
+open Expecto
+open Microsoft.Extensions.Logging.Abstractions
+open LsmFs.Engine
+open LsmFs.Host
+open LsmFs.Host.Tests.Served
+
+let private statistics (client: Client) =
+    client.Send "stats\r\nquit\r\n"
+
+    text(client.ReceiveToEnd()).Split("\r\n", StringSplitOptions.RemoveEmptyEntries)
+    |> Array.filter _.StartsWith("STAT ")
+    |> Array.map (fun line ->
+        let parts = line.Split(' ', 3)
+        parts[1], parts[2])
+    |> Map.ofArray
+
+let private counts (setting: Setting) =
+    use served = new Served(setting)
+    use client = new Client(served.Port)
+
+    let requests =
+        "set a 0 0 1\r\n1\r\nget a b\r\nincr a 1\r\nincr b 1\r\ndelete b\r\ntouch a 0\r\ngat 0 a b\r\ncas a 0 0 1 999999\r\nx\r\nset old 0 -1 1\r\nx\r\nget old\r\n"
+
+    client.Expect(
+        requests,
+        "STORED\r\nVALUE a 0 1\r\n1\r\nEND\r\n2\r\nNOT_FOUND\r\nNOT_FOUND\r\nTOUCHED\r\nVALUE a 0 1\r\n2\r\nEND\r\nEXISTS\r\nSTORED\r\nEND\r\n"
+    )
+
+    let found = statistics client
+
+    for name, value in
+        [
+            "cmd_get", "3"
+            "get_hits", "1"
+            "get_misses", "2"
+            "get_expired", "1"
+            "cmd_set", "3"
+            "incr_hits", "1"
+            "incr_misses", "1"
+            "delete_misses", "1"
+            "cmd_touch", "3"
+            "touch_hits", "2"
+            "touch_misses", "1"
+            "cas_badval", "1"
+            "total_items", "3"
+            "curr_connections", "1"
+            "total_connections", "1"
+            "threads", "2"
+            "version", "1.2.3"
+            "bytes_read", string (requests.Length + "stats\r\nquit\r\n".Length)
+        ] do
+        Expect.equal (Map.tryFind name found) (Some value) name
+
+    use again = new Client(served.Port)
+    again.Expect("stats reset\r\n", "RESET\r\n")
+    let found = statistics again
+    Expect.equal found["cmd_get"] "0" "gets after a reset"
+    Expect.equal found["total_connections"] "0" "connections after a reset"
+
+let private otherStatistics (setting: Setting) =
+    use served = new Served(setting)
+    use client = new Client(served.Port)
+    client.Expect("stats items\r\nstats slabs\r\n", "END\r\nEND\r\n")
+    client.Expect("stats nonsense\r\n", "ERROR\r\n")
+    client.Send "stats settings\r\nquit\r\n"
+    let settings = text (client.ReceiveToEnd())
+
+    for line in [ "STAT maxconns 4000\r\n"; "STAT item_size_max 1048576\r\n"; $"STAT tcpport %d{served.Port}\r\n"; "END\r\n" ] do
+        Expect.stringContains settings line "settings"
+
+let private addressInUse (setting: Setting) =
+    use served = new Served(setting)
+
+    let folder = Directory.CreateTempSubdirectory("lsmfs-host-tests-").FullName
+    use store = Store.Open(StoreOptions(DataFolder = folder, Durability = Durability.Memory), NullLogger.Instance)
+
+    try
+        Server.Start(
+            ServerOptions(
+                EndPoints = [| served.Server.EndPoints[0] |],
+                ThreadCount = 1,
+                ConnectionCountMax = 1,
+                ValueLengthMax = 1,
+                Version = "1.2.3",
+                Transport = setting.Transport
+            ),
+            store,
+            NullLogger.Instance
+        )
+        |> ignore
+
+        failtest "two servers listen on one address"
+    with :? ListenException as failure ->
+        Expect.equal
+            failure.Message
+            $"cannot listen on 127.0.0.1:%d{served.Port}: address already in use; choose another port with -p"
+            "what the operator is told"
+
+let private stopAnswers (setting: Setting) =
+    use served = new Served(setting)
+    use idle = new Client(served.Port)
+    use busy = new Client(served.Port)
+    idle.Expect("version\r\n", "VERSION 1.2.3\r\n")
+    busy.Send(String.replicate 500 "set k 0 0 1\r\nx\r\n" + "get k\r\n")
+    // One reply shows that the server has received the pipeline, which is less than it receives at once.
+    Expect.equal (text (busy.Receive 8)) "STORED\r\n" "the first reply"
+    let watch = Stopwatch.StartNew()
+    served.Server.StopAsync().Wait()
+    Expect.isLessThan watch.ElapsedMilliseconds 2500L "milliseconds to stop when everybody reads"
+
+    Expect.equal
+        (text (busy.ReceiveToEnd()))
+        (String.replicate 499 "STORED\r\n" + "VALUE k 0 1\r\nx\r\nEND\r\n")
+        "what was received before the stop is answered"
+
+    Expect.equal (idle.ReceiveToEnd()) [||] "an idle connection is closed"
+    Expect.throwsT<SocketException> (fun () -> (new Client(served.Port) :> IDisposable).Dispose()) "nobody listens any more"
+
+let private stopIsBounded (setting: Setting) =
+    use served = new Served(setting)
+    use client = new Client(served.Port)
+    let mebibyte = 1024 * 1024
+    client.Expect($"set big 0 0 %d{mebibyte}\r\n%s{String('v', mebibyte)}\r\n", "STORED\r\n")
+    client.Send(String.replicate 100 "get big\r\n")
+    Thread.Sleep 100
+    let watch = Stopwatch.StartNew()
+    served.Server.StopAsync().Wait()
+    Expect.isLessThan watch.ElapsedMilliseconds 8000L "milliseconds to stop when a client does not read"
+    Expect.equal served.Server.ConnectionCount 0 "connections after the stop"
+
+let private allocations (setting: Setting) =
+    use served = new Served({ setting with ThreadCount = 1 })
+    use client = new Client(served.Port)
+    let value = String('v', 100)
+    let count = 32
+    let sets = ascii (String.replicate count $"set key 0 0 100\r\n%s{value}\r\n")
+    let gets = ascii (String.replicate count "get key\r\n")
+    let setReplies: byte[] = Array.zeroCreate (count * 8)
+    let getReplies: byte[] = Array.zeroCreate (count * ("VALUE key 0 100\r\n".Length + 100 + 7))
+
+    let exchange (request: byte[]) (reply: byte[]) (rounds: int) =
+        for _ in 1..rounds do
+            client.Socket.Send request |> ignore
+            let mutable filled = 0
+
+            while filled < reply.Length do
+                filled <- filled + client.Socket.Receive(reply, filled, reply.Length - filled, SocketFlags.None)
+
+    let bytesPerCommand request reply =
+        exchange request reply 500
+        let before = GC.GetTotalAllocatedBytes true
+        exchange request reply 1000
+        float (GC.GetTotalAllocatedBytes true - before) / float (1000 * count)
+
+    // A commit makes a version of the memtable, an object of some dozen bytes for the whole pipeline.
+    Expect.isLessThan (bytesPerCommand sets setReplies) 40.0 "bytes allocated for a set"
+    // What is left is the noise of the runtime.
+    Expect.isLessThan (bytesPerCommand gets getReplies) 2.0 "bytes allocated for a get"
+
+[<Tests>]
+let tests =
+    testSequenced
+    <| testList "Server" [
+        everywhere "commands are counted" counts
+        onTransports "other statistics end as tools expect" otherStatistics
+        onTransports "an address in use is told in one line" addressInUse
+        everywhere "a stop answers what was received" stopAnswers
+        onTransports "a stop does not wait for a client that does not read" stopIsBounded
+        onTransports "commands in memory allocate nothing to speak of" allocations
+    ]
