@@ -87,8 +87,8 @@ internal sealed class Committer : IDisposable
     /// <summary>Takes a memtable that no reader can reach; its memory serves the next ones.</summary>
     internal void Recycle(Memtable memtable) => _recyclable.Enqueue(memtable);
 
-    /// <summary>Ends the commit that is under way, refuses what is still queued, and makes the log durable.</summary>
-    public void Dispose()
+    /// <summary>Ends the commit that is under way, refuses what is still queued and every later write, and makes the log durable.</summary>
+    internal void Stop()
     {
         _stopping = true;
         Wake();
@@ -103,7 +103,11 @@ internal sealed class Committer : IDisposable
         {
             _log.Sync();
         }
+    }
 
+    /// <summary>Closes the log. After <see cref="Stop"/>, when nothing wakes the committer any more.</summary>
+    public void Dispose()
+    {
         _log?.Dispose();
         _reader.Dispose();
         _work.Dispose();

@@ -143,7 +143,8 @@ public sealed class Store : IDisposable
     }
 
     /// <summary>
-    /// Commits what was submitted, syncs and closes the store, and releases its folder. Without a log the memtables are written to tables first.
+    /// Syncs and closes the store, and releases its folder. Without a log the memtables are written to tables first. Throws when that fails; the
+    /// store is closed all the same.
     /// </summary>
     public void Dispose()
     {
@@ -154,15 +155,17 @@ public sealed class Store : IDisposable
 
         try
         {
-            if (Options.Durability == Durability.Memory && _committer.Poison is null)
+            if (Options.Durability == Durability.Memory)
             {
                 Flush();
             }
+
+            _committer.Stop();
         }
         finally
         {
-            _committer.Dispose();
             _background.Dispose();
+            _committer.Dispose();
             _manifest.Dispose();
             Tables.Dispose();
             Folder.Dispose();

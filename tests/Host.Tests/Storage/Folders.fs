@@ -1,0 +1,38 @@
+/// Stores in folders of their own.
+module LsmFs.Host.Tests.Folders
+
+open System
+open System.IO
+open Microsoft.Extensions.Logging.Abstractions
+open LsmFs.Engine
+open LsmFs.Host
+
+/// Calls `body` with a new folder and removes it afterwards.
+let withFolder (body: string -> 'result) : 'result =
+    let folder = Directory.CreateTempSubdirectory "lsmfs-test-"
+
+    try
+        body folder.FullName
+    finally
+        folder.Delete true
+
+/// Sizes that make a few hundred writes go through every level.
+let tinyOptions: Options = {
+    Options.ofBudget (8L <<< 20) with
+        ChunkSizeBytes = 4096
+        MemtableSizeBytes = 6000L
+        BlockSizeBytes = 256
+        TableSizeBytes = 3000L
+        LevelZeroTableCountTrigger = 2
+        LevelOneSizeBytes = 6000L
+        LevelSizeMultiplier = 3
+}
+
+/// Opens a store with tiny sizes.
+let openWith (durability: Durability) (clock: TimeProvider) (folder: string) : Store =
+    Store.Open(
+        StoreOptions(DataFolder = folder, Durability = durability, EngineOptions = tinyOptions, Clock = clock),
+        NullLogger.Instance
+    )
+
+let openStore (folder: string) : Store = openWith Durability.Os TimeProvider.System folder
