@@ -12,30 +12,21 @@ internal static class ServerStatistics
     /// <summary>Writes the answer to `stats` with these arguments; returns its length.</summary>
     public static int Write(Server server, ReadOnlySpan<byte> arguments, Span<byte> target)
     {
-        int position = 0;
-        ReadOnlySpan<byte> name = Parser.nextKey(arguments, ref position);
+        StatsRequest request = StatsRequestModule.understand(arguments);
 
-        if (name.IsEmpty)
+        switch (request.Topic)
         {
-            return WriteAll(General(server), target);
+            case StatsTopic.General:
+                return WriteAll(General(server), target);
+            case StatsTopic.Settings:
+                return WriteAll(Settings(server), target);
+            case StatsTopic.Reset:
+                server.ResetStatistics();
+                break;
         }
 
-        if (name.SequenceEqual("settings"u8))
-        {
-            return WriteAll(Settings(server), target);
-        }
-
-        if (name.SequenceEqual("reset"u8))
-        {
-            server.ResetStatistics();
-            return WriteLine(ReplyCode.Reset, target);
-        }
-
-        // Slabs, and statistics by prefix, do not exist here: an empty list is the truth, and what tools accept.
-        bool isEmptyList = name.SequenceEqual("items"u8) || name.SequenceEqual("slabs"u8) || name.SequenceEqual("sizes"u8)
-            || name.SequenceEqual("conns"u8) || name.SequenceEqual("detail"u8) || name.SequenceEqual("cachedump"u8);
-
-        return WriteLine(isEmptyList ? ReplyCode.End : ReplyCode.Error, target);
+        // Slabs and their like do not exist here: an empty list is the truth, and what tools accept.
+        return WriteLine(request.Reply, target);
     }
 
     /// <summary>What plain `stats` reports.</summary>
