@@ -107,7 +107,8 @@ type CommandLine private () =
 
     static let parseServe (words: string list) : Result<ParsedCommandLine, string> =
         refusing {
-            let parser = ArgumentParser.Create<ServeArguments>(programName = "lsmfs")
+            // A test checks the structure of the flags, once; checking it here is a tenth of the time until the first reply.
+            let parser = ArgumentParser.Create<ServeArguments>(programName = "lsmfs", checkStructure = false)
             let! normalised = Argv.normalise (flagsOf (parser.GetArgumentCases())) words
             let results = parser.ParseCommandLine(Array.ofList normalised)
 

@@ -32,6 +32,8 @@ let private refuses (line: string) (start: string) =
 [<Tests>]
 let tests =
     testList "CommandLine" [
+        test "the flags are as Argu wants them" { Argu.ArgumentParser<ServeArguments>.CheckStructure() }
+
         test "nothing is said: the defaults" {
             let expected = {
                 Addresses = [ at "127.0.0.1" 11211 ]
