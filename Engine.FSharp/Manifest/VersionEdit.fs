@@ -36,7 +36,8 @@ type FlushState = {
 
     /// Whether an entry with this sequence number is flushed.
     member flush.Covers(sequence: SequenceNumber, nowSeconds: uint32) : bool =
-        sequence <= flush.Through || flush.IsDue nowSeconds
+        // Of the numbers inside: comparing the wrappers would box both, for every lookup.
+        sequence.Value <= flush.Through.Value || flush.IsDue nowSeconds
 
 /// Flush states and how a flush entry changes them.
 [<RequireQualifiedAccess>]
