@@ -12,8 +12,7 @@ let private mebibyte = 1024 * 1024
 
 let private bigValue = String('v', mebibyte)
 
-let private storeBig (client: Client) =
-    client.Expect($"set big 0 0 %d{mebibyte}\r\n%s{bigValue}\r\n", "STORED\r\n")
+let private storeBig (client: Client) = client.Expect($"set big 0 0 %d{mebibyte}\r\n%s{bigValue}\r\n", "STORED\r\n")
 
 /// Reads this many bytes and drops them.
 let private skip (client: Client) (count: int64) =
@@ -62,7 +61,10 @@ let private unreadByMany (setting: Setting) =
         client.Send(String.replicate 50 "get big big big big\r\n")
 
     // A value that is on its way when the peer stops reading is the most that is kept for each.
-    Expect.isLessThan (growthBytes before) (int64 (clients.Length + 16) * 2L * int64 mebibyte) "memory taken for clients that do not read"
+    Expect.isLessThan
+        (growthBytes before)
+        (int64 (clients.Length + 16) * 2L * int64 mebibyte)
+        "memory taken for clients that do not read"
 
     for client in clients do
         (client :> IDisposable).Dispose()
@@ -92,7 +94,12 @@ let private unreadAcknowledgements (setting: Setting) =
             Thread.Sleep 1
 
     Expect.isLessThan sent 1_000_000_000L "a client that does not read is not read for ever"
-    Expect.isLessThan (Environment.WorkingSet - before) (96L * int64 mebibyte) "memory taken for replies that are not read"
+
+    Expect.isLessThan
+        (Environment.WorkingSet - before)
+        (96L * int64 mebibyte)
+        "memory taken for replies that are not read"
+
     client.Socket.Blocking <- true
     let offset = int (sent % int64 request.Length)
     let rest = Array.sub request offset (request.Length - offset)
@@ -110,7 +117,8 @@ let private tenThousandKeys (setting: Setting) =
     let fill = StringBuilder()
 
     for index in 1..count do
-        fill.Append $"set key%d{index} %d{index} 0 %d{(value index).Length} noreply\r\n%s{value index}\r\n" |> ignore
+        fill.Append $"set key%d{index} %d{index} 0 %d{(value index).Length} noreply\r\n%s{value index}\r\n"
+        |> ignore
 
     client.Send(fill.ToString())
     client.Expect("version\r\n", "VERSION 1.2.3\r\n")
@@ -136,7 +144,11 @@ let private unreadTouches (setting: Setting) =
     let request = "gat 0" + String.replicate keyCount " big" + "\r\n"
     client.Send(String.replicate 5 request)
     // Every touch writes the value again, so the memtables count as well.
-    Expect.isLessThan (growthBytes before) (128L * int64 mebibyte) "memory taken for a client that touches and does not read"
+    Expect.isLessThan
+        (growthBytes before)
+        (128L * int64 mebibyte)
+        "memory taken for a client that touches and does not read"
+
     let value = int64 ($"VALUE big 0 %d{mebibyte}\r\n".Length + mebibyte + 2)
     skip client (int64 keyCount * value + 5L)
     use other = new Client(served.Port)

@@ -91,7 +91,11 @@ let private quitAfterWrites (setting: Setting) =
     use served = new Served(setting)
     use client = new Client(served.Port)
     client.Send "set a 0 0 1\r\nx\r\nappend a 0 0 1\r\ny\r\nquit\r\nget a\r\n"
-    Expect.equal (text (client.ReceiveToEnd())) "STORED\r\nSTORED\r\n" "what stands before quit is answered, what follows is not"
+
+    Expect.equal
+        (text (client.ReceiveToEnd()))
+        "STORED\r\nSTORED\r\n"
+        "what stands before quit is answered, what follows is not"
 
 let private reset (setting: Setting) =
     use served = new Served(setting)
@@ -124,7 +128,12 @@ let private bigValues (setting: Setting) =
         client.Send $"set big%d{index} 0 0 %d{mebibyte - index}\r\n%s{value index}\r\n"
 
     Expect.equal (text (client.Receive 80)) (String.replicate 10 "STORED\r\n") "ten values of about a mebibyte"
-    client.Expect("set big0 0 0 1048577\r\n" + String('x', 1048577) + "\r\n", "SERVER_ERROR object too large for cache\r\n")
+
+    client.Expect(
+        "set big0 0 0 1048577\r\n" + String('x', 1048577) + "\r\n",
+        "SERVER_ERROR object too large for cache\r\n"
+    )
+
     client.Expect("get big0\r\n", "END\r\n")
     client.Send "get big1 big2 big3\r\nversion\r\n"
 
@@ -134,7 +143,10 @@ let private bigValues (setting: Setting) =
         if text (client.Receive expected.Length) <> expected then
             failtest $"wrong value %d{index}"
 
-    client.Expect("gat 0 big4\r\n", "END\r\nVERSION 1.2.3\r\n" + $"VALUE big4 0 %d{mebibyte - 4}\r\n%s{value 4}\r\nEND\r\n")
+    client.Expect(
+        "gat 0 big4\r\n",
+        "END\r\nVERSION 1.2.3\r\n" + $"VALUE big4 0 %d{mebibyte - 4}\r\n%s{value 4}\r\nEND\r\n"
+    )
 
 let private announcedValue (setting: Setting) =
     use served = new Served(setting)
@@ -148,7 +160,11 @@ let private announcedValue (setting: Setting) =
     |]
 
     Thread.Sleep 200
-    Expect.isLessThan (Environment.WorkingSet - before) (32L * int64 mebibyte) "memory for values that were announced and do not come"
+
+    Expect.isLessThan
+        (Environment.WorkingSet - before)
+        (32L * int64 mebibyte)
+        "memory for values that were announced and do not come"
 
     for client in clients do
         (client :> IDisposable).Dispose()

@@ -67,10 +67,17 @@ let private randomPipeline (random: Random) : byte[] * string =
 
     for _ in 1 .. random.Next(1, 400) do
         let key = $"key%d{random.Next 4}"
-        let value = String(char (random.Next(int 'a', int 'z')), random.Next(if random.Next 20 = 0 then 50_000 else 40))
+
+        let value =
+            String(char (random.Next(int 'a', int 'z')), random.Next(if random.Next 20 = 0 then 50_000 else 40))
+
         let known, old = map.TryGetValue key
 
-        let hit = if known then $"VALUE %s{key} 0 %d{old.Length}\r\n%s{old}\r\n" else ""
+        let hit =
+            if known then
+                $"VALUE %s{key} 0 %d{old.Length}\r\n%s{old}\r\n"
+            else
+                ""
 
         match random.Next 7 with
         | 0

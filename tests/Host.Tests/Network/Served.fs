@@ -82,7 +82,10 @@ type Served(setting: Setting) =
     /// Waits until the server has this many connections.
     member _.AwaitConnectionCount(count: int) =
         let isThere () = server.ConnectionCount = count
-        Expect.isTrue (SpinWait.SpinUntil(isThere, 10_000)) $"the server should have %d{count} connections, has %d{server.ConnectionCount}"
+
+        Expect.isTrue
+            (SpinWait.SpinUntil(isThere, 10_000))
+            $"the server should have %d{count} connections, has %d{server.ConnectionCount}"
 
     interface IDisposable with
         member _.Dispose() =

@@ -73,14 +73,22 @@ let private otherStatistics (setting: Setting) =
     client.Send "stats settings\r\nquit\r\n"
     let settings = text (client.ReceiveToEnd())
 
-    for line in [ "STAT maxconns 4000\r\n"; "STAT item_size_max 1048576\r\n"; $"STAT tcpport %d{served.Port}\r\n"; "END\r\n" ] do
+    for line in
+        [
+            "STAT maxconns 4000\r\n"
+            "STAT item_size_max 1048576\r\n"
+            $"STAT tcpport %d{served.Port}\r\n"
+            "END\r\n"
+        ] do
         Expect.stringContains settings line "settings"
 
 let private addressInUse (setting: Setting) =
     use served = new Served(setting)
 
     let folder = Directory.CreateTempSubdirectory("lsmfs-host-tests-").FullName
-    use store = Store.Open(StoreOptions(DataFolder = folder, Durability = Durability.Memory), NullLogger.Instance)
+
+    use store =
+        Store.Open(StoreOptions(DataFolder = folder, Durability = Durability.Memory), NullLogger.Instance)
 
     try
         Server.Start(
@@ -122,7 +130,10 @@ let private stopAnswers (setting: Setting) =
         "what was received before the stop is answered"
 
     Expect.equal (idle.ReceiveToEnd()) [||] "an idle connection is closed"
-    Expect.throwsT<SocketException> (fun () -> (new Client(served.Port) :> IDisposable).Dispose()) "nobody listens any more"
+
+    Expect.throwsT<SocketException>
+        (fun () -> (new Client(served.Port) :> IDisposable).Dispose())
+        "nobody listens any more"
 
 let private stopIsBounded (setting: Setting) =
     use served = new Served(setting)
