@@ -21,7 +21,7 @@ public sealed record SuiteOptions
         var lsmFs = arguments.Take("--lsmfs") ?? throw new LoadException("suite wants --lsmfs COMMAND");
         if (!lsmFs.Contains("{port}", StringComparison.Ordinal))
         {
-            lsmFs += " -p {port} -l 127.0.0.1 -c 4096 -m 1024 --durability={durability} --data={data}";
+            lsmFs += " -p {port} -l 127.0.0.1 -c 4096 -m 1024 --durability {durability} --data {data}";
         }
         var user = Environment.IsPrivilegedProcess ? "-u root " : "";
         return new SuiteOptions
