@@ -157,3 +157,11 @@ let tests =
             let seed = Random.Shared.Next()
             peerTest $"round {round}, seed {seed}" (run seed 1500)
     ]
+
+[<Tests>]
+let programTests =
+    testList "Program, random commands" [
+        for round in 1..3 do
+            let seed = Random.Shared.Next()
+            yield! programTest $"round {round}, seed {seed}" (run seed 1500)
+    ]

@@ -73,19 +73,35 @@ type PeerConnection(port: int) =
     interface IDisposable with
         member _.Dispose() = client.Dispose()
 
-/// A running peer.
-type Peer(path: string) =
-    let port = freePort ()
+/// Whose program a peer is.
+type PeerKind =
+    | Memcached
+    /// LsmFs itself, as it is installed: the same conversations, through its sockets and its store.
+    | LsmFs
 
-    // Without the thread that reorders items: while it holds one, incr and decr do not leave blanks behind a shorter number.
-    let arguments = "-l 127.0.0.1 -U 0 -u root -m 64 -o no_modern"
+/// A running peer.
+type Peer(kind: PeerKind, path: string) =
+    let port = freePort ()
+    let dataFolder = lazy (Directory.CreateTempSubdirectory "lsmfs-peer-")
+
+    let arguments =
+        match kind with
+        // Without the thread that reorders items: while it holds one, incr and decr do not leave blanks behind a shorter number.
+        | Memcached -> "-l 127.0.0.1 -U 0 -u root -m 64 -o no_modern"
+        | LsmFs -> $"-l 127.0.0.1 --durability os --data {dataFolder.Value.FullName}"
+
     let start = ProcessStartInfo(path, $"-p {port} {arguments}")
+    do start.RedirectStandardOutput <- true
     do start.RedirectStandardError <- true
 
     let running =
         match Process.Start start with
-        | null -> failtest "memcached does not start"
+        | null -> failtestf "%s does not start" path
         | running -> running
+
+    // Read and dropped, so that the program never waits for a reader.
+    do running.BeginOutputReadLine()
+    do running.BeginErrorReadLine()
 
     let rec connect (attempts: int) : PeerConnection =
         try
@@ -97,11 +113,16 @@ type Peer(path: string) =
     /// A new connection.
     member _.Connect() : PeerConnection = connect 200
 
-    /// Whether the release is older than the parser this project follows.
+    member _.Kind = kind
+
+    /// Whether it is a memcached older than the parser this project follows.
     member peer.IsOld: bool =
-        use connection = peer.Connect()
-        let answer, _ = connection.Ask(latin "version\r\n", (fun answer -> answer.EndsWith "\n"))
-        System.Version(answer.Trim().Replace("VERSION ", "")) < System.Version(1, 6, 40)
+        if kind = LsmFs then
+            false
+        else
+            use connection = peer.Connect()
+            let answer, _ = connection.Ask(latin "version\r\n", (fun answer -> answer.EndsWith "\n"))
+            System.Version(answer.Trim().Replace("VERSION ", "")) < System.Version(1, 6, 40)
 
     interface IDisposable with
         member _.Dispose() =
@@ -109,14 +130,29 @@ type Peer(path: string) =
             running.WaitForExit()
             running.Dispose()
 
+            if dataFolder.IsValueCreated then
+                dataFolder.Value.Delete true
+
 /// A test that needs a peer.
 let peerTest (name: string) (body: Peer -> unit) : Test =
     match program with
     | Some path ->
         testCase name
         <| fun () ->
-            use peer = new Peer(path)
+            use peer = new Peer(Memcached, path)
             body peer
     | None when isRequired ->
         testCase name <| fun () -> failtest "memcached is not installed and LSMFS_REQUIRE_PEERS is 1"
     | None -> ptestCase name <| fun () -> failtest "memcached is not installed"
+
+/// A test of LsmFs itself, when LSMFS_PROGRAM says where its program is; no test otherwise.
+let programTest (name: string) (body: Peer -> unit) : Test list =
+    match Environment.GetEnvironmentVariable "LSMFS_PROGRAM" with
+    | null
+    | "" -> []
+    | path -> [
+        testCase name
+        <| fun () ->
+            use peer = new Peer(LsmFs, path)
+            body peer
+      ]

@@ -36,9 +36,12 @@ let private replay (exchanges: Exchange list) (peer: Peer) =
             Thread.Sleep(exchange.WaitSeconds * 1000 + 200)
 
         let expected =
-            (if isOld then exchange.ExpectedOfOld else None)
-            |> Option.orElse exchange.ExpectedOfPeer
-            |> Option.defaultValue exchange.Expected
+            match peer.Kind with
+            | LsmFs -> exchange.Expected
+            | Memcached ->
+                (if isOld then exchange.ExpectedOfOld else None)
+                |> Option.orElse exchange.ExpectedOfPeer
+                |> Option.defaultValue exchange.Expected
 
         let request = substitute bound exchange.Request
 
@@ -64,4 +67,11 @@ let tests =
     testList "Memcached peers" [
         for name, exchanges in all do
             peerTest $"transcript {name}" (replay exchanges)
+    ]
+
+[<Tests>]
+let programTests =
+    testList "Program" [
+        for name, exchanges in all do
+            yield! programTest $"transcript {name}" (replay exchanges)
     ]
