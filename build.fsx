@@ -103,6 +103,10 @@ type TestCounts = { Passed: int; Failed: int; Skipped: int }
 /// Runs one Expecto project. The counts come from its report; without one the project did not reach its end.
 let runTests (arguments: string list) (project: string) : TestCounts =
     let name = Path.GetFileName project
+
+    if not ((File.ReadAllText solution).Contains $"{name}.fsproj") then
+        fail $"tests/{name} is not in LsmFs.sln, so nothing built it: dotnet sln add -s tests tests/{name}"
+
     let report = Path.Combine(project, "obj", "report.xml")
     File.Delete report
     say name
