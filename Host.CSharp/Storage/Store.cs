@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using LsmFs.Engine;
 using Microsoft.Extensions.Logging;
+using Microsoft.FSharp.Collections;
 
 namespace LsmFs.Host;
 
@@ -158,6 +159,8 @@ public sealed class Store : IDisposable
             if (Options.Durability == Durability.Memory)
             {
                 Flush();
+                // A flush_all after the last value is in no memtable, and so in no flush.
+                Install(current => Work.flushEdit(current, FSharpList<TableMeta>.Empty), (_, before) => before);
             }
 
             _committer.Stop();

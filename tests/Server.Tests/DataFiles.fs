@@ -30,7 +30,13 @@ let stateOf (folder: string) : ManifestState =
         | Some(StoreFile.Manifest number) -> number
         | _ -> failtest $"{name} is no manifest"
 
-    match ManifestReplay.replay (Options.ofBudget Options.memoryBudgetBytesMin).LevelCount number name (File.ReadAllBytes path) with
+    match
+        ManifestReplay.replay
+            (Options.ofBudget Options.memoryBudgetBytesMin).LevelCount
+            number
+            name
+            (File.ReadAllBytes path)
+    with
     | Ok state -> state
     | Error corruption -> failtest $"{corruption}"
 

@@ -23,7 +23,8 @@ type SharedCounter() =
     member _.Recover(value: uint64) : Result<unit, string> =
         lock gate (fun () ->
             if value < highestSeen || value > sentCount then
-                Error $"the shared counter is {value}, it had been seen at {highestSeen}, and {sentCount} increments were sent"
+                Error
+                    $"the shared counter is {value}, it had been seen at {highestSeen}, and {sentCount} increments were sent"
             else
                 highestSeen <- value
                 sentCount <- value
@@ -61,7 +62,11 @@ type KillWorker(index: int, seed: int, shared: SharedCounter) =
         | roll when roll < 95 -> value (random.Next(300, 8_000))
         | _ -> value (random.Next(8_000, 130_000))
 
-    let flags () = if random.Next 2 = 0 then 0u else uint32 (random.NextInt64 4_294_967_296L)
+    let flags () =
+        if random.Next 2 = 0 then
+            0u
+        else
+            uint32 (random.NextInt64 4_294_967_296L)
 
     let randomOperation (key: int) : Operation =
         match random.Next 100 with
@@ -99,7 +104,10 @@ type KillWorker(index: int, seed: int, shared: SharedCounter) =
             | _ -> struct (key, randomOperation key)
 
     let fail (request: Request) (expected: Answer) (found: string) =
-        raise (InvalidDataException $"worker {index}, {Request.describe request}: expected {expected}, got {found}; {model.History request.Key}")
+        raise (
+            InvalidDataException
+                $"worker {index}, {Request.describe request}: expected {expected}, got {found}; {model.History request.Key}"
+        )
 
     let readAnswer (client: TextClient) (request: Request) (expected: Answer) : unit =
         match expected with
@@ -115,8 +123,7 @@ type KillWorker(index: int, seed: int, shared: SharedCounter) =
         | Found stored ->
             match client.ReadItems() with
             | [ item ] when
-                item.Key = name request.Key
-                && stored = { Flags = item.Flags; Value = item.Value; Version = 0L }
+                item.Key = name request.Key && stored = { Flags = item.Flags; Value = item.Value; Version = 0L }
                 ->
                 known[request.Key] <- ValueSome { Unique = item.Cas; OfVersion = stored.Version }
             | items -> fail request expected $"{items |> List.map (fun item -> item.Value.Length, item.Flags)}"

@@ -67,7 +67,11 @@ type Request = { Number: int64; Key: int; Operation: Operation; IsSilent: bool }
 module Request =
 
     let private tryNumber (value: byte[]) : uint64 voption =
-        if value.Length > 0 && value.Length <= 20 && value |> Array.forall (fun digit -> digit >= '0'B && digit <= '9'B) then
+        if
+            value.Length > 0
+            && value.Length <= 20
+            && value |> Array.forall (fun digit -> digit >= '0'B && digit <= '9'B)
+        then
             ValueSome(UInt64.Parse(ReadOnlySpan<byte> value))
         else
             ValueNone
@@ -75,12 +79,7 @@ module Request =
     /// What a key holds after a request, and the answer.
     let apply (request: Request) (current: Stored voption) : struct (Stored voption * Answer) =
         let stored flags value =
-            struct (ValueSome {
-                        Flags = flags
-                        Value = value
-                        Version = request.Number
-                    },
-                    Line "STORED")
+            struct (ValueSome { Flags = flags; Value = value; Version = request.Number }, Line "STORED")
 
         match request.Operation, current with
         | Set(_, true, _), _ -> struct (ValueNone, Line "STORED")
@@ -94,8 +93,7 @@ module Request =
         | Cas _, ValueSome _ -> struct (current, Line "EXISTS")
         | Incr delta, ValueSome old ->
             match tryNumber old.Value with
-            | ValueNone ->
-                struct (current, Line "CLIENT_ERROR cannot increment or decrement non-numeric value")
+            | ValueNone -> struct (current, Line "CLIENT_ERROR cannot increment or decrement non-numeric value")
             | ValueSome number ->
                 let text = string (number + delta)
                 let struct (after, _) = stored old.Flags (TextClient.Bytes text)
@@ -175,12 +173,7 @@ type KillModel(keyCount: int) =
     member _.Send(key: int, operation: Operation, isSilent: bool) : struct (Request * Answer) =
         sentCount <- sentCount + 1L
 
-        let request = {
-            Number = sentCount
-            Key = key
-            Operation = operation
-            IsSilent = isSilent
-        }
+        let request = { Number = sentCount; Key = key; Operation = operation; IsSilent = isSilent }
 
         let struct (after, answer) = Request.apply request latest[key]
         latest[key] <- after
@@ -209,7 +202,14 @@ type KillModel(keyCount: int) =
         let state = Array.copy acknowledged
         let wrong = HashSet<int>()
         let candidates = Array.init keyCount (fun key -> [ struct (0L, state[key]) ])
-        let check key = (if state[key] = observed[key] then wrong.Remove key else wrong.Add key) |> ignore
+
+        let check key =
+            (if state[key] = observed[key] then
+                 wrong.Remove key
+             else
+                 wrong.Add key)
+            |> ignore
+
         Seq.iter check (seq { 0 .. keyCount - 1 })
         let mutable happened = if wrong.Count = 0 then 0 else -1
         let mutable count = 0
@@ -249,4 +249,9 @@ type KillModel(keyCount: int) =
                     yield! outstanding |> Seq.map Request.describe
                 }
 
-            Error(String.Join("\n  ", Seq.append [ "no prefix of the requests explains the values" ] (Seq.truncate 60 lines)))
+            Error(
+                String.Join(
+                    "\n  ",
+                    Seq.append [ "no prefix of the requests explains the values" ] (Seq.truncate 60 lines)
+                )
+            )

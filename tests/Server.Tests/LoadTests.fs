@@ -92,7 +92,11 @@ let private commandsAcrossFreezes () : unit =
         | Some item ->
             let value = Encoding.Latin1.GetString item.Value
             Expect.equal value.Length (round + 1) "the joined value"
-            Expect.equal (client.Ask $"cas joined 0 0 {value.Length} {item.Cas}\r\n{value}") "STORED" "cas of what is there"
+
+            Expect.equal
+                (client.Ask $"cas joined 0 0 {value.Length} {item.Cas}\r\n{value}")
+                "STORED"
+                "cas of what is there"
 
 [<Tests>]
 let tests =

@@ -35,7 +35,10 @@ module Executable =
     let lsmfs: string =
         // tests/Server.Tests/bin/<configuration>/net10.0/
         let framework = DirectoryInfo(AppContext.BaseDirectory.TrimEnd Path.DirectorySeparatorChar)
-        let configuration = framework.Parent |> Option.ofObj |> Option.map _.Name |> Option.defaultValue "Release"
+
+        let configuration =
+            framework.Parent |> Option.ofObj |> Option.map _.Name |> Option.defaultValue "Release"
+
         let name = if OperatingSystem.IsWindows() then "lsmfs.exe" else "lsmfs"
 
         Path.GetFullPath(
