@@ -20,7 +20,10 @@ module Picking =
     /// The size in bytes at which a level below level 0 is due.
     let levelTargetBytes (options: Options) (level: int) : int64 =
         let rec grow (target: int64) (steps: int) =
-            if steps = 0 then target else grow (target * int64 options.LevelSizeMultiplier) (steps - 1)
+            if steps = 0 then
+                target
+            else
+                grow (target * int64 options.LevelSizeMultiplier) (steps - 1)
 
         grow options.LevelOneSizeBytes (level - 1)
 
@@ -35,8 +38,15 @@ module Picking =
 
     /// The tables of a level whose key ranges overlap any of `tables`' whole range, in the level's order.
     let private overlapping (version: Version) (level: int) (tables: TableMeta[]) : TableMeta[] =
-        let smallest = tables |> Array.map _.Properties.SmallestKey |> Array.reduce (fun left right -> if Version.compareKeys left right <= 0 then left else right)
-        let largest = tables |> Array.map _.Properties.LargestKey |> Array.reduce (fun left right -> if Version.compareKeys left right >= 0 then left else right)
+        let smallest =
+            tables
+            |> Array.map _.Properties.SmallestKey
+            |> Array.reduce (fun left right -> if Version.compareKeys left right <= 0 then left else right)
+
+        let largest =
+            tables
+            |> Array.map _.Properties.LargestKey
+            |> Array.reduce (fun left right -> if Version.compareKeys left right >= 0 then left else right)
 
         version.Levels[level]
         |> Array.filter (fun table ->
@@ -82,12 +92,11 @@ module Picking =
     /// The edit that replaces the inputs of a plan by the tables made of them.
     let replaceEdit (plan: CompactionPlan) (outputs: TableMeta list) : VersionEdit = {
         VersionEdit.empty with
-            Removed =
-                [
-                    for table in plan.Inputs do
-                        plan.Level, table.Number
-                    for table in plan.NextInputs do
-                        plan.Level + 1, table.Number
-                ]
+            Removed = [
+                for table in plan.Inputs do
+                    plan.Level, table.Number
+                for table in plan.NextInputs do
+                    plan.Level + 1, table.Number
+            ]
             Added = outputs |> List.map (fun table -> plan.Level + 1, table)
     }

@@ -46,7 +46,10 @@ module FileName =
         | "CURRENT" -> Some StoreFile.Current
         | "LOCK" -> Some StoreFile.Lock
         | "CURRENT.tmp" -> Some StoreFile.Temporary
-        | _ when name.EndsWith(".wal", StringComparison.Ordinal) -> tryNumber name[.. name.Length - 5] |> Option.map StoreFile.Log
-        | _ when name.EndsWith(".sst", StringComparison.Ordinal) -> tryNumber name[.. name.Length - 5] |> Option.map StoreFile.Table
-        | _ when name.StartsWith("MANIFEST-", StringComparison.Ordinal) -> tryNumber name[9..] |> Option.map StoreFile.Manifest
+        | _ when name.EndsWith(".wal", StringComparison.Ordinal) ->
+            tryNumber name[.. name.Length - 5] |> Option.map StoreFile.Log
+        | _ when name.EndsWith(".sst", StringComparison.Ordinal) ->
+            tryNumber name[.. name.Length - 5] |> Option.map StoreFile.Table
+        | _ when name.StartsWith("MANIFEST-", StringComparison.Ordinal) ->
+            tryNumber name[9..] |> Option.map StoreFile.Manifest
         | _ -> None

@@ -61,7 +61,8 @@ module ManifestReplay =
 
         match LogFile.replay Manifest number file bytes with
         | Error corruption -> Error corruption
-        | Ok log when log.Frames.Length = 0 -> Corruption.at file log.ValidLengthBytes "the manifest holds no whole version edit"
+        | Ok log when log.Frames.Length = 0 ->
+            Corruption.at file log.ValidLengthBytes "the manifest holds no whole version edit"
         | Ok log -> Array.fold step (Ok(initial levelCount)) log.Frames
 
     /// The content of `CURRENT`: the manifest's name and a newline.
@@ -74,4 +75,5 @@ module ManifestReplay =
 
         match text.EndsWith '\n', FileName.tryParse (text.TrimEnd '\n') with
         | true, Some(StoreFile.Manifest number) when encodeCurrent number = bytes -> Ok number
-        | _ -> Corruption.at (FileName.ofFile StoreFile.Current) 0L "it does not hold the name of a manifest and a newline"
+        | _ ->
+            Corruption.at (FileName.ofFile StoreFile.Current) 0L "it does not hold the name of a manifest and a newline"

@@ -32,7 +32,9 @@ module Version =
 
     /// All tables with their levels.
     let tables (version: Version) : (int * TableMeta) seq =
-        version.Levels |> Seq.indexed |> Seq.collect (fun (level, tables) -> tables |> Seq.map (fun table -> level, table))
+        version.Levels
+        |> Seq.indexed
+        |> Seq.collect (fun (level, tables) -> tables |> Seq.map (fun table -> level, table))
 
     /// Bytes of all tables of a level.
     let levelSizeBytes (version: Version) (level: int) : int64 = version.Levels[level] |> Array.sumBy _.SizeBytes
@@ -69,7 +71,10 @@ module Version =
         let missing = edit.Removed |> List.tryFind (fun removed -> not (present.Contains removed))
 
         let after =
-            (present |> Set.filter (fun table -> not (List.contains table edit.Removed)) |> Seq.map snd |> List.ofSeq)
+            (present
+             |> Set.filter (fun table -> not (List.contains table edit.Removed))
+             |> Seq.map snd
+             |> List.ofSeq)
             @ (edit.Added |> List.map (fun (_, table) -> table.Number))
 
         match levelOutside, missing with
@@ -84,7 +89,8 @@ module Version =
                 applyToLevel edit level tables
                 |> Array.pairwise
                 |> Array.tryFind (fun (left, right) -> overlaps left right)
-                |> Option.map (fun (left, right) -> $"tables {left.Number} and {right.Number} of level {level} overlap"))
+                |> Option.map (fun (left, right) ->
+                    $"tables {left.Number} and {right.Number} of level {level} overlap"))
 
     /// The version after an edit. The edit must be one that `refusal` has nothing against. O(tables · log tables) for the levels it touches.
     let apply (edit: VersionEdit) (version: Version) : Version = {

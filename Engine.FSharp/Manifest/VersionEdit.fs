@@ -31,8 +31,7 @@ type FlushState = {
 
     /// Whether a waiting flush has come due. Writes turn it into a watermark before they add anything (see `Commit` in the host),
     /// so until then it covers all that a snapshot holds.
-    member flush.IsDue(nowSeconds: uint32) : bool =
-        flush.PendingAtSeconds <> 0u && flush.PendingAtSeconds <= nowSeconds
+    member flush.IsDue(nowSeconds: uint32) : bool = flush.PendingAtSeconds <> 0u && flush.PendingAtSeconds <= nowSeconds
 
     /// Whether an entry with this sequence number is flushed.
     member flush.Covers(sequence: SequenceNumber, nowSeconds: uint32) : bool =
@@ -44,18 +43,12 @@ type FlushState = {
 module FlushState =
 
     /// Nothing is flushed.
-    let none = {
-        Through = SequenceNumber.zero
-        PendingAtSeconds = 0u
-    }
+    let none = { Through = SequenceNumber.zero; PendingAtSeconds = 0u }
 
     /// The state after a flush with this sequence number: at once when `atSeconds` is 0, else when that time comes.
     let apply (sequence: SequenceNumber) (atSeconds: uint32) (flush: FlushState) : FlushState =
         if atSeconds = 0u then
-            {
-                Through = sequence
-                PendingAtSeconds = 0u
-            }
+            { Through = sequence; PendingAtSeconds = 0u }
         else
             { flush with PendingAtSeconds = atSeconds }
 
@@ -191,11 +184,7 @@ module VersionEdit =
 
             Some {
                 edit with
-                    Flush =
-                        ValueSome {
-                            Through = through
-                            PendingAtSeconds = reader.U32()
-                        }
+                    Flush = ValueSome { Through = through; PendingAtSeconds = reader.U32() }
             }
         | 5uy ->
             let level = int (reader.U8())
@@ -211,11 +200,7 @@ module VersionEdit =
 
         let rec fields (edit: VersionEdit) =
             if reader.IsAtEnd then
-                Ok {
-                    edit with
-                        Removed = List.rev edit.Removed
-                        Added = List.rev edit.Added
-                }
+                Ok { edit with Removed = List.rev edit.Removed; Added = List.rev edit.Added }
             else
                 let fieldOffset = reader.Offset
 

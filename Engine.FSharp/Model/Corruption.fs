@@ -11,8 +11,7 @@ type Corruption = {
 } with
 
     /// One line for an operator.
-    override corruption.ToString() =
-        $"%s{corruption.File}: offset %d{corruption.OffsetBytes}: %s{corruption.Reason}"
+    override corruption.ToString() = $"%s{corruption.File}: offset %d{corruption.OffsetBytes}: %s{corruption.Reason}"
 
 /// Making `Corruption` values.
 [<RequireQualifiedAccess>]
@@ -20,8 +19,4 @@ module Corruption =
 
     /// `Error` with the given place and reason.
     let at (file: string) (offsetBytes: int64) (reason: string) : Result<'value, Corruption> =
-        Error {
-            File = file
-            OffsetBytes = offsetBytes
-            Reason = reason
-        }
+        Error { File = file; OffsetBytes = offsetBytes; Reason = reason }

@@ -50,7 +50,10 @@ type Entry = {
 
     /// memcached's client flags; 0 when none were stored.
     member entry.Flags: uint32 =
-        if entry.Fields &&& 1 <> 0 then Unchecked.readU32 entry.Buffer (entry.Offset + 16) else 0u
+        if entry.Fields &&& 1 <> 0 then
+            Unchecked.readU32 entry.Buffer (entry.Offset + 16)
+        else
+            0u
 
     /// The Unix time in seconds from which the entry is expired; 0 never.
     member entry.ExpirySeconds: uint32 =
@@ -79,7 +82,8 @@ type Entry = {
     member entry.Length: int = entry.HeaderLength + entry.KeyLength + entry.ValueLength
 
     /// The key.
-    member entry.Key: ReadOnlySpan<byte> = ReadOnlySpan<byte>(entry.Buffer, entry.Offset + entry.HeaderLength, entry.KeyLength)
+    member entry.Key: ReadOnlySpan<byte> =
+        ReadOnlySpan<byte>(entry.Buffer, entry.Offset + entry.HeaderLength, entry.KeyLength)
 
     /// The value; empty for a tombstone.
     member entry.Value: ReadOnlySpan<byte> =
@@ -180,10 +184,11 @@ module EntryFormat =
             let headerLength = 16 + ((fields &&& 1) <<< 2) + ((fields &&& 2) <<< 1) + ((fields &&& 4) <<< 1)
 
             let length =
-                int64 headerLength
-                + int64 (Coding.readU16 bytes (offset + 4))
-                + int64 (Coding.readU32 bytes offset)
+                int64 headerLength + int64 (Coding.readU16 bytes (offset + 4)) + int64 (Coding.readU32 bytes offset)
 
-            if bytes[offset + 6] > byte EntryKind.FlushAll || fields > 7 then -1
-            elif int64 offset + length > int64 bytes.Length then -1
-            else int length
+            if bytes[offset + 6] > byte EntryKind.FlushAll || fields > 7 then
+                -1
+            elif int64 offset + length > int64 bytes.Length then
+                -1
+            else
+                int length

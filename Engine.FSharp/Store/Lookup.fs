@@ -52,10 +52,14 @@ module Lookup =
 
     /// What the newest entry of a key means for its readers.
     let private judge (flush: FlushState) (nowSeconds: uint32) (entry: Entry) : LookupStep =
-        if entry.Kind <> EntryKind.Value then ended LookupOutcome.Missing
-        elif flush.Covers(entry.Sequence, nowSeconds) then ended LookupOutcome.Flushed
-        elif entry.IsExpired nowSeconds then ended LookupOutcome.Expired
-        else { ended LookupOutcome.Found with Entry = entry }
+        if entry.Kind <> EntryKind.Value then
+            ended LookupOutcome.Missing
+        elif flush.Covers(entry.Sequence, nowSeconds) then
+            ended LookupOutcome.Flushed
+        elif entry.IsExpired nowSeconds then
+            ended LookupOutcome.Expired
+        else
+            { ended LookupOutcome.Found with Entry = entry }
 
     /// The first table of a deeper level whose largest key is not below `key`; the level's length when there is none.
     let private tableAt (tables: Table[]) (key: ReadOnlySpan<byte>) : int =
@@ -73,7 +77,13 @@ module Lookup =
         low
 
     /// The next table, from `level` and `index` on, that may hold the key.
-    let private search (snapshot: Snapshot) (key: ReadOnlySpan<byte>) (hash: uint64) (level: int) (index: int) : LookupStep =
+    let private search
+        (snapshot: Snapshot)
+        (key: ReadOnlySpan<byte>)
+        (hash: uint64)
+        (level: int)
+        (index: int)
+        : LookupStep =
         let levels = snapshot.Tables
         let mutable level = level
         let mutable index = index

@@ -6,5 +6,11 @@ type MemtableSource(memtable: Memtable) =
     inherit EntrySource()
     let cursor = MemtableCursor memtable
     do cursor.SeekFirst()
-    override _.MoveNext() = if cursor.MoveNext() then SourceState.Ready else SourceState.Exhausted
+
+    override _.MoveNext() =
+        if cursor.MoveNext() then
+            SourceState.Ready
+        else
+            SourceState.Exhausted
+
     override _.Current = cursor.Current

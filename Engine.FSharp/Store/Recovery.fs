@@ -22,11 +22,7 @@ type RecoveredLogs = {
 }
 
 /// A log that was read whole.
-type ReplayedLog = {
-    Number: FileNumber
-    Bytes: byte[]
-    Replay: LogReplay
-}
+type ReplayedLog = { Number: FileNumber; Bytes: byte[]; Replay: LogReplay }
 
 /// Deciding how a store is recovered.
 [<RequireQualifiedAccess>]
@@ -59,9 +55,14 @@ module Recovery =
         match live |> Seq.tryFind (fun number -> not (List.contains (StoreFile.Table number) files)) with
         | Some missing ->
             let name = FileName.ofFile (StoreFile.Table missing)
-            Corruption.at name 0L $"{FileName.ofFile (StoreFile.Manifest manifest)} names this table, and it is not there"
+
+            Corruption.at
+                name
+                0L
+                $"{FileName.ofFile (StoreFile.Manifest manifest)} names this table, and it is not there"
         | None ->
-            let highest = files |> List.map numberOf |> List.fold max (FileNumber(max 1UL state.NextFile.Value - 1UL))
+            let highest =
+                files |> List.map numberOf |> List.fold max (FileNumber(max 1UL state.NextFile.Value - 1UL))
 
             Ok {
                 Logs =

@@ -62,8 +62,7 @@ module Work =
 
     /// The job that carries out a plan made from this snapshot's version.
     let compactionJob (options: Options) (snapshot: Snapshot) (plan: CompactionPlan) (nowSeconds: uint32) : Job =
-        let readers =
-            Seq.concat snapshot.Tables |> Seq.map (fun table -> table.Number, table) |> Map.ofSeq
+        let readers = Seq.concat snapshot.Tables |> Seq.map (fun table -> table.Number, table) |> Map.ofSeq
 
         let run (tables: TableMeta[]) : EntrySource =
             TableRunSource(tables |> Array.map (fun table -> readers[table.Number]), KeyBounds.all, readLengthBytesMax)
@@ -74,6 +73,11 @@ module Work =
             else
                 [| run plan.Inputs |]
 
-        let sources = if plan.NextInputs.Length = 0 then inputs else Array.append inputs [| run plan.NextInputs |]
+        let sources =
+            if plan.NextInputs.Length = 0 then
+                inputs
+            else
+                Array.append inputs [| run plan.NextInputs |]
+
         let deeper = snapshot.Version.Levels |> Seq.skip (plan.Level + 2) |> Seq.map rangesOf
         Job(options, sources, rules snapshot nowSeconds deeper)

@@ -15,7 +15,12 @@ module Batch =
 
     /// Checks that a payload is whole entries with sequence numbers that ascend from `previous`,
     /// and returns the last of them. Damage is reported at its place in the file. O(entries).
-    let validate (file: string) (bytes: byte[]) (frame: Frame) (previous: SequenceNumber) : Result<SequenceNumber, Corruption> =
+    let validate
+        (file: string)
+        (bytes: byte[])
+        (frame: Frame)
+        (previous: SequenceNumber)
+        : Result<SequenceNumber, Corruption> =
         let last = frame.PayloadOffset + frame.PayloadLength
 
         let rec check (offset: int) (sequence: SequenceNumber) : Result<SequenceNumber, Corruption> =

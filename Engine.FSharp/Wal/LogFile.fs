@@ -123,7 +123,11 @@ module LogFile =
                 -1
             else
                 let payload = ReadOnlySpan<byte>(bytes, offset + frameHeaderLength, int payloadLength)
-                if Checksum.extend seed payload = Coding.readU32 header 8 then int payloadLength else -1
+
+                if Checksum.extend seed payload = Coding.readU32 header 8 then
+                    int payloadLength
+                else
+                    -1
 
     /// Whether a whole frame begins anywhere after `offset`: then what stands at `offset` was damaged, not torn by a crash.
     let private wholeFrameAfter (bytes: byte[]) (seed: uint32) (offset: int) : int voption =
@@ -143,7 +147,10 @@ module LogFile =
         found
 
     let private reasonAt (bytes: byte[]) (seed: uint32) (offset: int) : string =
-        if isFrameHeader bytes seed offset then "the checksum of a record does not match" else "a record header is damaged"
+        if isFrameHeader bytes seed offset then
+            "the checksum of a record does not match"
+        else
+            "a record header is damaged"
 
     let private replayFrames (file: string) (bytes: byte[]) (seed: uint32) : Result<LogReplay, Corruption> =
         let frames = ResizeArray<Frame>()
@@ -151,10 +158,7 @@ module LogFile =
         let mutable payloadLength = wholeFrameAt bytes seed offset
 
         while payloadLength >= 0 do
-            frames.Add {
-                PayloadOffset = offset + frameHeaderLength
-                PayloadLength = payloadLength
-            }
+            frames.Add { PayloadOffset = offset + frameHeaderLength; PayloadLength = payloadLength }
 
             offset <- offset + frameHeaderLength + payloadLength
             payloadLength <- wholeFrameAt bytes seed offset
@@ -180,12 +184,7 @@ module LogFile =
             if ReadOnlySpan<byte>(bytes).ContainsAnyExcept 0uy && bytes.Length >= headerLength then
                 Corruption.at file 0L $"the header of the {nameOf kind} is missing"
             else
-                Ok {
-                    Frames = [||]
-                    ValidLengthBytes = 0
-                    TornBytes = bytes.Length
-                    Seed = 0u
-                }
+                Ok { Frames = [||]; ValidLengthBytes = 0; TornBytes = bytes.Length; Seed = 0u }
         elif not (header.StartsWith(ReadOnlySpan<byte>(magicOf kind))) then
             Corruption.at file 0L $"this is not a {nameOf kind} of LsmFs (wrong magic)"
         elif Coding.readU32 header 28 <> Checksum.compute (header.Slice(0, 28)) then

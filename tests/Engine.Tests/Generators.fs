@@ -60,7 +60,11 @@ let writeGen: Gen<Write> =
 
 /// The header of a write that gets this sequence number.
 let headerOf (sequence: uint64) (write: Write) : EntryHeader = {
-    Kind = (if write.WriteValue.IsSome then EntryKind.Value else EntryKind.Tombstone)
+    Kind =
+        (if write.WriteValue.IsSome then
+             EntryKind.Value
+         else
+             EntryKind.Tombstone)
     Sequence = SequenceNumber sequence
     Flags = write.WriteFlags
     ExpirySeconds = write.WriteExpirySeconds

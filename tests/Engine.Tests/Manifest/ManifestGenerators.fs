@@ -48,15 +48,11 @@ let editGen: Gen<VersionEdit> =
         let! through = Gen.map SequenceNumber bigNumber
         let! pending = Gen.elements [ 0u; 1u; 0xFFFFFFFFu ]
 
-        let! flush =
-            optional (
-                Gen.constant {
-                    Through = through
-                    PendingAtSeconds = pending
-                }
-            )
+        let! flush = optional (Gen.constant { Through = through; PendingAtSeconds = pending })
 
-        let! removed = Gen.frequency [ 3, Gen.constant []; 1, Gen.listOf (Gen.zip level (Gen.map FileNumber bigNumber)) ]
+        let! removed =
+            Gen.frequency [ 3, Gen.constant []; 1, Gen.listOf (Gen.zip level (Gen.map FileNumber bigNumber)) ]
+
         let! added = Gen.listOf (Gen.zip level tableGen)
 
         return {
@@ -78,4 +74,8 @@ type ManifestArbitraries =
 /// A property over edits.
 let editProperty (name: string) (body: 'input -> 'result) =
     let config = config 200
-    Expecto.ExpectoFsCheck.testPropertyWithConfig { config with arbitrary = typeof<ManifestArbitraries> :: config.arbitrary } name body
+
+    Expecto.ExpectoFsCheck.testPropertyWithConfig
+        { config with arbitrary = typeof<ManifestArbitraries> :: config.arbitrary }
+        name
+        body

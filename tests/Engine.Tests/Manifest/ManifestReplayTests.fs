@@ -67,14 +67,20 @@ let tests =
             | Ok state -> Expect.equal state.NextFile (FileNumber 7UL) "the first edit"
             | Error corruption -> failtest $"{corruption}")
 
-        property "CURRENT names a manifest, and any other byte is refused" (fun (number: uint64) (offset: uint16) (change: byte) ->
-            let bytes = ManifestReplay.encodeCurrent (FileNumber number)
-            Expect.equal (ManifestReplay.decodeCurrent bytes) (Ok(FileNumber number)) "read back"
-            let damaged = Array.copy bytes
-            let offset = int offset % bytes.Length
-            damaged[offset] <- damaged[offset] ^^^ max 1uy change
+        property
+            "CURRENT names a manifest, and any other byte is refused"
+            (fun (number: uint64) (offset: uint16) (change: byte) ->
+                let bytes = ManifestReplay.encodeCurrent (FileNumber number)
+                Expect.equal (ManifestReplay.decodeCurrent bytes) (Ok(FileNumber number)) "read back"
+                let damaged = Array.copy bytes
+                let offset = int offset % bytes.Length
+                damaged[offset] <- damaged[offset] ^^^ max 1uy change
 
-            match ManifestReplay.decodeCurrent damaged with
-            | Ok other -> Expect.notEqual other (FileNumber number) "another digit is another manifest, which will not be there"
-            | Error corruption -> Expect.equal corruption.File "CURRENT" "the file is named")
+                match ManifestReplay.decodeCurrent damaged with
+                | Ok other ->
+                    Expect.notEqual
+                        other
+                        (FileNumber number)
+                        "another digit is another manifest, which will not be there"
+                | Error corruption -> Expect.equal corruption.File "CURRENT" "the file is named")
     ]

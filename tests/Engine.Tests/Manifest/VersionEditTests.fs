@@ -11,10 +11,7 @@ let private encode (edit: VersionEdit) : byte[] =
     buffer.ToArray()
 
 let private decode (bytes: byte[]) =
-    VersionEdit.decode "MANIFEST-000001" bytes {
-        PayloadOffset = 0
-        PayloadLength = bytes.Length
-    }
+    VersionEdit.decode "MANIFEST-000001" bytes { PayloadOffset = 0; PayloadLength = bytes.Length }
 
 [<Tests>]
 let tests =
@@ -29,14 +26,21 @@ let tests =
                 | Error corruption -> Expect.equal corruption.File "MANIFEST-000001" "the file is named"
                 | Ok prefix ->
                     let isPrefixOf (whole: 'item list) (part: 'item list) = List.truncate part.Length whole = part
-                    Expect.isTrue (isPrefixOf edit.Added prefix.Added && isPrefixOf edit.Removed prefix.Removed) "a prefix")
+
+                    Expect.isTrue
+                        (isPrefixOf edit.Added prefix.Added && isPrefixOf edit.Removed prefix.Removed)
+                        "a prefix")
 
         testCase "an unknown field is corruption at its place" (fun () ->
-            let bytes = Array.append (encode { VersionEdit.empty with NextFile = ValueSome(FileNumber 9UL) }) [| 99uy |]
+            let bytes =
+                Array.append (encode { VersionEdit.empty with NextFile = ValueSome(FileNumber 9UL) }) [| 99uy |]
 
             match decode bytes with
             | Error corruption ->
-                Expect.equal (corruption.OffsetBytes, corruption.Reason) (9L, "a version edit has the unknown field 99") "place and reason"
+                Expect.equal
+                    (corruption.OffsetBytes, corruption.Reason)
+                    (9L, "a version edit has the unknown field 99")
+                    "place and reason"
             | Ok _ -> failtest "an unknown field was skipped")
 
         testCase "a flush is a watermark at once, or a time that keeps the watermark" (fun () ->
@@ -47,5 +51,9 @@ let tests =
             Expect.isTrue (later.Covers(SequenceNumber 5UL, 50u)) "the watermark stays"
             Expect.isFalse (later.Covers(SequenceNumber 6UL, 99u)) "not before its time"
             Expect.isTrue (later.Covers(SequenceNumber 6UL, 100u)) "when its time comes"
-            Expect.equal (FlushState.apply (SequenceNumber 12UL) 0u later).PendingAtSeconds 0u "a flush at once ends the wait")
+
+            Expect.equal
+                (FlushState.apply (SequenceNumber 12UL) 0u later).PendingAtSeconds
+                0u
+                "a flush at once ends the wait")
     ]

@@ -23,14 +23,26 @@ let tests =
             Expect.equal (numbers version.Levels[0]) [ 9UL; 5UL; 2UL ] "by sequence number")
 
         testCase "invariant 2: deeper levels are ordered by key" (fun () ->
-            let version = Version.empty 3 |> Version.apply (add [ 1, table 2UL "m" "p"; 1, table 9UL "a" "b"; 1, table 4UL "q" "q" ])
+            let version =
+                Version.empty 3
+                |> Version.apply (add [ 1, table 2UL "m" "p"; 1, table 9UL "a" "b"; 1, table 4UL "q" "q" ])
+
             Expect.equal (numbers version.Levels[1]) [ 9UL; 2UL; 4UL ] "by key")
 
         testCase "invariants 2 and 3: edits that would break them are refused" (fun () ->
             let version = Version.empty 3 |> Version.apply (add [ 1, table 1UL "c" "f"; 0, table 2UL "a" "z" ])
             let refused edit = Version.refusal edit version
-            Expect.equal (refused (add [ 1, table 3UL "f" "g" ])) (Some "tables 000001 and 000003 of level 1 overlap") "overlap"
-            Expect.equal (refused (add [ 2, table 1UL "x" "y" ])) (Some "it adds a table that is already there") "twice"
+
+            Expect.equal
+                (refused (add [ 1, table 3UL "f" "g" ]))
+                (Some "tables 000001 and 000003 of level 1 overlap")
+                "overlap"
+
+            Expect.equal
+                (refused (add [ 2, table 1UL "x" "y" ]))
+                (Some "it adds a table that is already there")
+                "twice"
+
             Expect.equal (refused (add [ 3, table 4UL "x" "y" ])) (Some "it names level 3") "level"
 
             Expect.equal
@@ -46,9 +58,17 @@ let tests =
 
         property "tables overlap as their ranges do" (fun (Key a) (Key b) (Key c) (Key d) ->
             // F# compares arrays by length first, so the ranges are made with the store's own order.
-            let ordered low high = if Version.compareKeys low high <= 0 then low, high else high, low
+            let ordered low high =
+                if Version.compareKeys low high <= 0 then
+                    low, high
+                else
+                    high, low
+
             let tableOf number (smallest, largest) = tableOf number smallest largest 1L
             let left, right = ordered a b, ordered c d
-            let separate = Version.compareKeys (snd left) (fst right) < 0 || Version.compareKeys (snd right) (fst left) < 0
+
+            let separate =
+                Version.compareKeys (snd left) (fst right) < 0 || Version.compareKeys (snd right) (fst left) < 0
+
             Version.overlaps (tableOf 1UL left) (tableOf 2UL right) = not separate)
     ]

@@ -23,15 +23,23 @@ let tests =
 
         property "a value in two parts is the value" (fun (write: Write) (Value head) (Value tail) ->
             let whole, parts = ByteBuffer 16, ByteBuffer 16
-            EntryFormat.append whole (headerOf 1UL write) (span write.WriteKey) (span (Array.append head tail)) |> ignore
-            EntryFormat.appendParts parts (headerOf 1UL write) (span write.WriteKey) (span head) (span tail) |> ignore
+
+            EntryFormat.append whole (headerOf 1UL write) (span write.WriteKey) (span (Array.append head tail))
+            |> ignore
+
+            EntryFormat.appendParts parts (headerOf 1UL write) (span write.WriteKey) (span head) (span tail)
+            |> ignore
+
             whole.ToArray() = parts.ToArray())
 
         property "every prefix of an entry is refused" (fun (write: Write) ->
             let bytes = encode 42UL write
 
             for length in 0 .. bytes.Length - 1 do
-                Expect.equal (EntryFormat.measure (ReadOnlySpan<byte>(bytes, 0, length)) 0) -1 $"prefix of {length} bytes")
+                Expect.equal
+                    (EntryFormat.measure (ReadOnlySpan<byte>(bytes, 0, length)) 0)
+                    -1
+                    $"prefix of {length} bytes")
 
         property "unknown kinds and fields are refused" (fun (write: Write) ->
             let bytes = encode 42UL write

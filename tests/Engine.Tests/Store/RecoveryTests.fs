@@ -5,20 +5,33 @@ open LsmFs.Engine
 open LsmFs.Engine.Tests.Generators
 open LsmFs.Engine.Tests.ManifestGenerators
 
-let private options = { Options.ofBudget (8L <<< 20) with ChunkSizeBytes = 4096; MemtableSizeBytes = 2000L }
+let private options = {
+    Options.ofBudget (8L <<< 20) with
+        ChunkSizeBytes = 4096
+        MemtableSizeBytes = 2000L
+}
+
 let private initial = ManifestReplay.initial options.LevelCount
 let private log number = StoreFile.Log(FileNumber number)
 let private table number = StoreFile.Table(FileNumber number)
 
 let private withTable number =
     ManifestReplay.apply
-        { VersionEdit.empty with Added = [ 1, tableOf number "a"B "b"B 10L ]; OldestLog = ValueSome(FileNumber 5UL); NextFile = ValueSome(FileNumber 9UL) }
+        {
+            VersionEdit.empty with
+                Added = [ 1, tableOf number "a"B "b"B 10L ]
+                OldestLog = ValueSome(FileNumber 5UL)
+                NextFile = ValueSome(FileNumber 9UL)
+        }
         initial
 
 /// A log whose frames hold these batches, numbered on from `first`; `cut` bytes are missing at its end.
 let private replayed (number: uint64) (first: uint64) (batches: Write list list) (cut: int) : ReplayedLog * uint64 =
     let payloads, next =
-        batches |> List.mapFold (fun sequence batch -> BatchTests.payloadOf sequence batch, sequence + uint64 batch.Length) first
+        batches
+        |> List.mapFold
+            (fun sequence batch -> BatchTests.payloadOf sequence batch, sequence + uint64 batch.Length)
+            first
 
     let buffer = ByteBuffer 64
     let seed = LogFile.appendHeader buffer WriteAheadLog (FileNumber number) 1UL
@@ -30,7 +43,9 @@ let private replayed (number: uint64) (first: uint64) (batches: Write list list)
 
     let bytes = buffer.ToArray()[.. buffer.Length - 1 - cut]
 
-    match LogFile.replay WriteAheadLog (FileNumber number) (FileName.ofFile (StoreFile.Log(FileNumber number))) bytes with
+    match
+        LogFile.replay WriteAheadLog (FileNumber number) (FileName.ofFile (StoreFile.Log(FileNumber number))) bytes
+    with
     | Ok replay -> { Number = FileNumber number; Bytes = bytes; Replay = replay }, next
     | Error corruption -> failtest $"{corruption}"
 
@@ -65,11 +80,20 @@ let tests =
 
             match Recovery.plan (FileNumber 4UL) (withTable 7UL) files with
             | Ok plan ->
-                Expect.equal plan.Logs [ FileNumber 5UL; FileNumber 6UL ] "logs in order, from the oldest that is needed"
+                Expect.equal
+                    plan.Logs
+                    [ FileNumber 5UL; FileNumber 6UL ]
+                    "logs in order, from the oldest that is needed"
 
                 Expect.equal
                     (set plan.Leftovers)
-                    (set [ StoreFile.Temporary; StoreFile.Manifest(FileNumber 3UL); StoreFile.Manifest(FileNumber 4UL); log 2UL; table 8UL ])
+                    (set [
+                        StoreFile.Temporary
+                        StoreFile.Manifest(FileNumber 3UL)
+                        StoreFile.Manifest(FileNumber 4UL)
+                        log 2UL
+                        table 8UL
+                    ])
                     "leftovers"
 
                 Expect.equal plan.NextFile (FileNumber 9UL) "the manifest's next number"
@@ -86,36 +110,49 @@ let tests =
             | Ok _ -> failtest "a missing table was accepted")
 
         testCase "a folder becomes a new store only without tables and logs" (fun () ->
-            Expect.isTrue (Recovery.isNewStore [ StoreFile.Lock; StoreFile.Manifest(FileNumber 1UL); StoreFile.Temporary ]) "a crash at birth"
+            Expect.isTrue
+                (Recovery.isNewStore [ StoreFile.Lock; StoreFile.Manifest(FileNumber 1UL); StoreFile.Temporary ])
+                "a crash at birth"
+
             Expect.isFalse (Recovery.isNewStore [ log 1UL ]) "a log"
             Expect.isFalse (Recovery.isNewStore [ table 1UL ]) "a table")
 
-        property "logs add up to the map of their writes, in memtables of bounded size" (fun (batches: Write list list list) ->
-            let logs, _ =
-                batches
-                |> List.indexed
-                |> List.mapFold (fun first (index, batches) -> replayed (uint64 index + 1UL) first batches 0) 1UL
+        property
+            "logs add up to the map of their writes, in memtables of bounded size"
+            (fun (batches: Write list list list) ->
+                let logs, _ =
+                    batches
+                    |> List.indexed
+                    |> List.mapFold (fun first (index, batches) -> replayed (uint64 index + 1UL) first batches 0) 1UL
 
-            let writes = batches |> List.concat |> List.concat
-            let expected = writes |> List.map (fun write -> write.WriteKey, write.WriteValue) |> Map.ofList
+                let writes = batches |> List.concat |> List.concat
+                let expected = writes |> List.map (fun write -> write.WriteKey, write.WriteValue) |> Map.ofList
 
-            match applyLogs logs with
-            | Ok recovered ->
-                Expect.equal recovered.EntryCount (int64 writes.Length) "entries"
-                Expect.equal recovered.LastSequence (SequenceNumber(uint64 writes.Length)) "sequence"
+                match applyLogs logs with
+                | Ok recovered ->
+                    Expect.equal recovered.EntryCount (int64 writes.Length) "entries"
+                    Expect.equal recovered.LastSequence (SequenceNumber(uint64 writes.Length)) "sequence"
 
-                for KeyValue(key, value) in expected do
-                    match value with
-                    | ValueSome bytes -> Expect.equal (find recovered key) (Some(EntryKind.Value, bytes)) "a value"
-                    | ValueNone -> Expect.equal (find recovered key) (Some(EntryKind.Tombstone, [||])) "a tombstone"
+                    for KeyValue(key, value) in expected do
+                        match value with
+                        | ValueSome bytes -> Expect.equal (find recovered key) (Some(EntryKind.Value, bytes)) "a value"
+                        | ValueNone ->
+                            Expect.equal (find recovered key) (Some(EntryKind.Tombstone, [||])) "a tombstone"
 
-                // Logs in use ascend, so that the first log of a memtable tells which logs end before it.
-                let firstLogs = recovered.Memtables |> List.map _.FirstLog
-                Expect.equal firstLogs (List.distinct firstLogs |> List.sort) "first logs"
-            | Error corruption -> failtest $"{corruption}")
+                    // Logs in use ascend, so that the first log of a memtable tells which logs end before it.
+                    let firstLogs = recovered.Memtables |> List.map _.FirstLog
+                    Expect.equal firstLogs (List.distinct firstLogs |> List.sort) "first logs"
+                | Error corruption -> failtest $"{corruption}")
 
         testCase "a torn tail is tolerated in the last log and refused before one with records" (fun () ->
-            let write = { WriteKey = "k"B; WriteValue = ValueSome "v"B; WriteFlags = 0u; WriteExpirySeconds = 0u; WriteCas = 0UL }
+            let write = {
+                WriteKey = "k"B
+                WriteValue = ValueSome "v"B
+                WriteFlags = 0u
+                WriteExpirySeconds = 0u
+                WriteCas = 0UL
+            }
+
             let torn, _ = replayed 1UL 1UL [ [ write ]; [ write ] ] 3
             let whole, _ = replayed 2UL 3UL [ [ write ] ] 0
             let empty, _ = replayed 2UL 3UL [] 0
@@ -123,11 +160,22 @@ let tests =
             Expect.isOk (applyLogs [ torn; empty ]) "before a log without records"
 
             match applyLogs [ torn; whole ] with
-            | Error corruption -> Expect.equal (corruption.File, corruption.OffsetBytes) ("000001.wal", int64 torn.Replay.ValidLengthBytes) "the place"
+            | Error corruption ->
+                Expect.equal
+                    (corruption.File, corruption.OffsetBytes)
+                    ("000001.wal", int64 torn.Replay.ValidLengthBytes)
+                    "the place"
             | Ok _ -> failtest "a confirmed record was lost")
 
         testCase "sequence numbers ascend across logs" (fun () ->
-            let write = { WriteKey = "k"B; WriteValue = ValueSome "v"B; WriteFlags = 0u; WriteExpirySeconds = 0u; WriteCas = 0UL }
+            let write = {
+                WriteKey = "k"B
+                WriteValue = ValueSome "v"B
+                WriteFlags = 0u
+                WriteExpirySeconds = 0u
+                WriteCas = 0UL
+            }
+
             let first, _ = replayed 1UL 5UL [ [ write ] ] 0
             let second, _ = replayed 2UL 5UL [ [ write ] ] 0
             Expect.isError (applyLogs [ first; second ]) "the same number twice")

@@ -26,10 +26,7 @@ type Step =
     | Reopen
 
 /// What a reader is to find: a map of the writes since the last flush, and the flush that waits for its time.
-type Expected = {
-    Entries: Map<string, Write>
-    PendingAtSeconds: uint32
-}
+type Expected = { Entries: Map<string, Write>; PendingAtSeconds: uint32 }
 
 /// Sizes that make a few writes fill memtables, blocks, tables and levels.
 let options: Options = {
@@ -128,7 +125,16 @@ type Store() =
             if not (live.Contains number) then
                 tables.Remove number |> ignore
 
-    do snapshot <- Snapshot.recovered (Memtable.Create pool) (newLog ()) [||] manifest.Version openTable FlushState.none SequenceNumber.zero
+    do
+        snapshot <-
+            Snapshot.recovered
+                (Memtable.Create pool)
+                (newLog ())
+                [||]
+                manifest.Version
+                openTable
+                FlushState.none
+                SequenceNumber.zero
 
     member _.Snapshot = snapshot
 
@@ -142,7 +148,15 @@ type Store() =
 
         let flushAll (atSeconds: uint32) =
             sequence <- sequence.Next
-            let header = { Kind = EntryKind.FlushAll; Sequence = sequence; Flags = 0u; ExpirySeconds = atSeconds; Cas = 0UL }
+
+            let header = {
+                Kind = EntryKind.FlushAll
+                Sequence = sequence
+                Flags = 0u
+                ExpirySeconds = atSeconds
+                Cas = 0UL
+            }
+
             EntryFormat.append log header (span [||]) (span [||]) |> ignore
             state <- FlushState.apply sequence atSeconds state
 
@@ -191,11 +205,10 @@ type Store() =
             removeFiles ()
 
     member _.Reopen() : unit =
-        let files =
-            [
-                for number in logs.Keys -> StoreFile.Log number
-                for number in tables.Keys -> StoreFile.Table number
-            ]
+        let files = [
+            for number in logs.Keys -> StoreFile.Log number
+            for number in tables.Keys -> StoreFile.Table number
+        ]
 
         let replayed =
             Recovery.plan (FileNumber 0UL) manifest files
@@ -219,7 +232,16 @@ type Store() =
         | Ok recovered ->
             Expect.equal recovered.LastSequence snapshot.LastSequence "the newest write is recovered"
             let frozen = recovered.Memtables |> List.rev |> Array.ofList
-            snapshot <- Snapshot.recovered (Memtable.Create pool) (newLog ()) frozen manifest.Version openTable recovered.Flush recovered.LastSequence
+
+            snapshot <-
+                Snapshot.recovered
+                    (Memtable.Create pool)
+                    (newLog ())
+                    frozen
+                    manifest.Version
+                    openTable
+                    recovered.Flush
+                    recovered.LastSequence
 
     /// Finds a key the way the host does, block by block.
     member _.Find(key: byte[], now: uint32) : LookupStep =

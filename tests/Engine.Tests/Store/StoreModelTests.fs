@@ -14,7 +14,10 @@ let private stepGen: Gen<Step> =
     // Expiry times near the clock, so that entries expire while the steps run.
     let write =
         Gen.map2
-            (fun write (after: int) -> { write with WriteExpirySeconds = (if after = 0 then 0u else start + uint32 after) })
+            (fun write (after: int) -> {
+                write with
+                    WriteExpirySeconds = (if after = 0 then 0u else start + uint32 after)
+            })
             writeGen
             (Gen.frequency [ 4, Gen.constant 0; 1, Gen.choose (1, 40) ])
 
@@ -34,10 +37,20 @@ type StepArbitraries =
 /// What the steps mean for whoever reads: nothing but commits, flushes and the clock does.
 let private expect (now: uint32) (expected: Expected) (step: Step) : Expected =
     let due = expected.PendingAtSeconds <> 0u && expected.PendingAtSeconds <= now
-    let current = if due then { Entries = Map.empty; PendingAtSeconds = 0u } else expected
+
+    let current =
+        if due then
+            { Entries = Map.empty; PendingAtSeconds = 0u }
+        else
+            expected
 
     match step with
-    | Commit writes -> { current with Entries = writes |> List.fold (fun entries write -> Map.add (modelKey write.WriteKey) write entries) current.Entries }
+    | Commit writes -> {
+        current with
+            Entries =
+                writes
+                |> List.fold (fun entries write -> Map.add (modelKey write.WriteKey) write entries) current.Entries
+      }
     | FlushAll 0u -> { Entries = Map.empty; PendingAtSeconds = 0u }
     | FlushAll delay -> { current with PendingAtSeconds = now + delay }
     | Wait _
@@ -104,24 +117,34 @@ let tests =
     let config = { config 400 with arbitrary = [ typeof<StepArbitraries> ]; endSize = 60 }
 
     testList "Store" [
-        testPropertyWithConfig config "any history of a store reads like a map" (fun (steps: Step list) -> run steps |> ignore)
+        testPropertyWithConfig config "any history of a store reads like a map" (fun (steps: Step list) ->
+            run steps |> ignore)
 
         testCase "tombstones and shadowed values do not pile up" (fun () ->
-            let write index value = { WriteKey = [| byte (index % 50) |]; WriteValue = value; WriteFlags = 0u; WriteExpirySeconds = 0u; WriteCas = 0UL }
+            let write index value = {
+                WriteKey = [| byte (index % 50) |]
+                WriteValue = value
+                WriteFlags = 0u
+                WriteExpirySeconds = 0u
+                WriteCas = 0UL
+            }
+
             let round = [ Freeze; Flush; Compact; Compact; Compact ]
             let overwrite = [ for index in 0..999 -> write index (ValueSome(Array.create 20 (byte index))) ]
             let delete = [ for index in 0..49 -> write index ValueNone ]
 
-            let steps =
-                [
-                    for chunk in List.chunkBySize 50 overwrite do
-                        Commit chunk
-                        yield! round
-                    Commit delete
-                    yield! List.replicate 10 round |> List.concat
-                ]
+            let steps = [
+                for chunk in List.chunkBySize 50 overwrite do
+                    Commit chunk
+                    yield! round
+                Commit delete
+                yield! List.replicate 10 round |> List.concat
+            ]
 
             let store = run steps
-            let entries = Version.tables store.Snapshot.Version |> Seq.sumBy (fun (_, table) -> table.Properties.EntryCount)
+
+            let entries =
+                Version.tables store.Snapshot.Version |> Seq.sumBy (fun (_, table) -> table.Properties.EntryCount)
+
             Expect.isLessThanOrEqual entries 100L "at most the tombstones and the values of one level are left")
     ]

@@ -8,10 +8,7 @@ open LsmFs.Engine.Tests.Generators
 let payloadOf (first: uint64) (writes: Write list) : byte[] =
     writes |> List.mapi (fun index write -> encode (first + uint64 index) write) |> Array.concat
 
-let private frameOf (bytes: byte[]) : Frame = {
-    PayloadOffset = 0
-    PayloadLength = bytes.Length
-}
+let private frameOf (bytes: byte[]) : Frame = { PayloadOffset = 0; PayloadLength = bytes.Length }
 
 let private validate (bytes: byte[]) (previous: uint64) =
     Batch.validate "000001.wal" bytes (frameOf bytes) (SequenceNumber previous)
@@ -23,12 +20,14 @@ let tests =
             let expected = if writes.IsEmpty then 4UL else 4UL + uint64 writes.Length
             validate (payloadOf 5UL writes) 4UL = Ok(SequenceNumber expected))
 
-        property "a sequence number that does not ascend is corruption at its entry" (fun (first: Write) (second: Write) ->
-            let one = encode 5UL first
+        property
+            "a sequence number that does not ascend is corruption at its entry"
+            (fun (first: Write) (second: Write) ->
+                let one = encode 5UL first
 
-            match validate (Array.append one (encode 5UL second)) 4UL with
-            | Error corruption -> corruption.OffsetBytes = int64 one.Length
-            | Ok _ -> false)
+                match validate (Array.append one (encode 5UL second)) 4UL with
+                | Error corruption -> corruption.OffsetBytes = int64 one.Length
+                | Ok _ -> false)
 
         property "a batch that is cut within an entry is corruption" (fun (write: Write) ->
             let bytes = encode 5UL write

@@ -71,7 +71,11 @@ let tests =
 
                     match replay damaged with
                     | Error corruption ->
-                        Expect.isLessThan offset lastStart $"only what is followed by a whole frame is corruption, {corruption}"
+                        Expect.isLessThan
+                            offset
+                            lastStart
+                            $"only what is followed by a whole frame is corruption, {corruption}"
+
                         Expect.equal corruption.File file "the file is named"
                     | Ok log ->
                         Expect.isGreaterThanOrEqual offset lastStart $"byte {offset} was changed and not noticed"

@@ -22,7 +22,10 @@ type private Step =
     | Reopen
 
 let private stepGen: Gen<Step> =
-    let value = Gen.choose (0, 300) |> Gen.bind (fun length -> Gen.arrayOfLength length (Gen.choose (0, 255) |> Gen.map byte))
+    let value =
+        Gen.choose (0, 300)
+        |> Gen.bind (fun length -> Gen.arrayOfLength length (Gen.choose (0, 255) |> Gen.map byte))
+
     let write = Gen.zip (Gen.choose (0, 60)) (Gen.frequency [ 1, Gen.constant None; 4, Gen.map Some value ])
 
     Gen.frequency [
@@ -58,7 +61,10 @@ type private Increment(key: byte[]) =
         let mutable entry = Unchecked.defaultof<Entry>
 
         let current =
-            if context.Find(key, &entry) = LookupOutcome.Found then Int32.Parse(Encoding.ASCII.GetString entry.Value) else 0
+            if context.Find(key, &entry) = LookupOutcome.Found then
+                Int32.Parse(Encoding.ASCII.GetString entry.Value)
+            else
+                0
 
         // Padded, so that a memtable is full after a few of them.
         let value = Encoding.ASCII.GetBytes((current + 1).ToString().PadLeft 200)
@@ -73,8 +79,7 @@ let private counterOf (store: Store) (key: byte[]) =
     | null -> 0
     | digits -> Int32.Parse(Encoding.ASCII.GetString digits)
 
-let private names (folder: string) =
-    Directory.GetFiles folder |> Array.map (Path.GetFileName >> string) |> List.ofArray
+let private names (folder: string) = Directory.GetFiles folder |> Array.map (Path.GetFileName >> string) |> List.ofArray
 
 [<Tests>]
 let tests =
@@ -93,7 +98,12 @@ let tests =
                                 match step with
                                 | Write writes ->
                                     apply store writes
-                                    expected <- writes |> List.fold (fun map (number, value) -> Map.change number (fun _ -> value) map) expected
+
+                                    expected <-
+                                        writes
+                                        |> List.fold
+                                            (fun map (number, value) -> Map.change number (fun _ -> value) map)
+                                            expected
                                 | Flush -> store.Flush()
                                 | Reopen ->
                                     store.Dispose()
@@ -102,6 +112,7 @@ let tests =
                                 readsLike expected store
                         finally
                             store.Dispose()
+
                         true)))
 
         testCase "a write sees what was just frozen" (fun () ->
@@ -115,7 +126,9 @@ let tests =
                     increment.Refusal |> Expect.isNull "accepted"
 
                 counterOf store "counter"B |> Expect.equal "every increment counted" 2000
-                store.Statistics.FlushCount |> fun count -> Expect.isGreaterThan "memtables were flushed meanwhile" (count, 10L)))
+
+                store.Statistics.FlushCount
+                |> fun count -> Expect.isGreaterThan "memtables were flushed meanwhile" (count, 10L)))
 
         testCase "increments of many threads all count, readers never see one go back" (fun () ->
             withFolder (fun folder ->
@@ -137,7 +150,8 @@ let tests =
                                 let count = Int32.Parse(Encoding.ASCII.GetString entry.Value)
 
                                 if count < last[index] then
-                                    lock faults (fun () -> faults.Add $"key {index} went from {last[index]} to {count}")
+                                    lock faults (fun () ->
+                                        faults.Add $"key {index} went from {last[index]} to {count}")
 
                                 last[index] <- count
                             elif last[index] > 0 then
@@ -174,13 +188,17 @@ let tests =
                 store.Flush()
                 let liveBytes = 20L * 130L
                 let isSettled () = Seq.sum store.Statistics.TableBytes < liveBytes * 8L
-                SpinWait.SpinUntil(isSettled, TimeSpan.FromSeconds 20.0) |> Expect.isTrue "the tables shrink to what is live"
+
+                SpinWait.SpinUntil(isSettled, TimeSpan.FromSeconds 20.0)
+                |> Expect.isTrue "the tables shrink to what is live"
+
                 store.Statistics.CompactionCount |> fun count -> Expect.isGreaterThan "by compaction" (count, 0L)
                 Expect.isLessThan "and the files with them" ((names folder).Length, 60)))
 
         testCase "one store, one process: a second open is refused in one line" (fun () ->
             withFolder (fun folder ->
                 use _store = openStore folder
+
                 let message =
                     try
                         (openStore folder).Dispose()
