@@ -9,12 +9,7 @@ namespace LsmFs.Engine
 //   4    u64 sequence number, u32 Unix time        everything up to this number is flushed; everything is, from this time on (0: no such time)
 //   5    u8 level, u64 file number                 a table leaves a level
 //   6    u8 level, u64 file number, u64 size,      a table joins a level
-//        u64 entries, u64 tombstones,
-//        u64 key bytes, u64 value bytes,
-//        u64 smallest and u64 largest sequence,
-//        u32 earliest and u32 latest expiry,
-//        u16 length and bytes of the smallest key,
-//        u16 length and bytes of the largest key
+//        properties (TableFormat.fs)
 //
 // An unknown tag is corruption: a reader that skipped one would misread the store.
 
@@ -78,27 +73,6 @@ module VersionEdit =
         Added = []
     }
 
-    let private appendKey (buffer: ByteBuffer) (key: byte[]) : unit =
-        buffer.AppendU16(uint16 key.Length)
-        buffer.Append(ReadOnlySpan<byte> key)
-
-    let private appendTable (buffer: ByteBuffer) (level: int) (table: TableMeta) : unit =
-        let properties = table.Properties
-        buffer.AppendU8 6uy
-        buffer.AppendU8(byte level)
-        buffer.AppendU64 table.Number.Value
-        buffer.AppendU64(uint64 table.SizeBytes)
-        buffer.AppendU64(uint64 properties.EntryCount)
-        buffer.AppendU64(uint64 properties.TombstoneCount)
-        buffer.AppendU64(uint64 properties.KeyBytes)
-        buffer.AppendU64(uint64 properties.ValueBytes)
-        buffer.AppendU64 properties.SmallestSequence.Value
-        buffer.AppendU64 properties.LargestSequence.Value
-        buffer.AppendU32 properties.EarliestExpirySeconds
-        buffer.AppendU32 properties.LatestExpirySeconds
-        appendKey buffer properties.SmallestKey
-        appendKey buffer properties.LargestKey
-
     /// Appends the encoded edit.
     let encode (buffer: ByteBuffer) (edit: VersionEdit) : unit =
         let number (tag: byte) (value: uint64) =
@@ -120,9 +94,15 @@ module VersionEdit =
             buffer.AppendU64 file.Value
 
         for level, table in edit.Added do
-            appendTable buffer level table
+            buffer.AppendU8 6uy
+            buffer.AppendU8(byte level)
+            buffer.AppendU64 table.Number.Value
+            buffer.AppendU64(uint64 table.SizeBytes)
+            TableFormat.appendProperties buffer table.Properties
 
-    /// Reads numbers and keys front to back; past the end it throws `IndexOutOfRangeException`, which `decode` turns into corruption.
+    /// Reads front to back; past the end, or at properties that cannot be, it throws `BadField`, which `decode` turns into corruption.
+    exception private BadField of reason: string
+
     [<Sealed>]
     type private Reader(bytes: byte[], start: int, finish: int) =
         let mutable offset = start
@@ -131,47 +111,31 @@ module VersionEdit =
 
         member _.Take(count: int) : ReadOnlySpan<byte> =
             if count > finish - offset then
-                raise (IndexOutOfRangeException())
+                raise (BadField "a version edit ends in the middle of a field")
 
             let position = offset
             offset <- offset + count
             ReadOnlySpan<byte>(bytes, position, count)
 
         member reader.U8() : byte = (reader.Take 1)[0]
-        member reader.U16() : uint16 = Coding.readU16 (reader.Take 2) 0
         member reader.U32() : uint32 = Coding.readU32 (reader.Take 4) 0
         member reader.U64() : uint64 = Coding.readU64 (reader.Take 8) 0
-        member reader.Key() : byte[] = (reader.Take(int (reader.U16()))).ToArray()
+
+        member _.Properties() : TableProperties =
+            match TableFormat.decodeProperties (ReadOnlySpan<byte>(bytes, offset, finish - offset)) with
+            | Ok(struct (properties, length)) ->
+                offset <- offset + length
+                properties
+            | Error reason -> raise (BadField reason)
 
     let private readTable (reader: Reader) : TableMeta =
         let number = FileNumber(reader.U64())
         let sizeBytes = int64 (reader.U64())
-        let entryCount = int64 (reader.U64())
-        let tombstoneCount = int64 (reader.U64())
-        let keyBytes = int64 (reader.U64())
-        let valueBytes = int64 (reader.U64())
-        let smallestSequence = SequenceNumber(reader.U64())
-        let largestSequence = SequenceNumber(reader.U64())
-        let earliestExpirySeconds = reader.U32()
-        let latestExpirySeconds = reader.U32()
-        let smallestKey = reader.Key()
-        let largestKey = reader.Key()
 
         {
             Number = number
             SizeBytes = sizeBytes
-            Properties = {
-                EntryCount = entryCount
-                TombstoneCount = tombstoneCount
-                KeyBytes = keyBytes
-                ValueBytes = valueBytes
-                SmallestKey = smallestKey
-                LargestKey = largestKey
-                SmallestSequence = smallestSequence
-                LargestSequence = largestSequence
-                EarliestExpirySeconds = earliestExpirySeconds
-                LatestExpirySeconds = latestExpirySeconds
-            }
+            Properties = reader.Properties()
         }
 
     let private readField (reader: Reader) (edit: VersionEdit) : VersionEdit option =
@@ -210,5 +174,5 @@ module VersionEdit =
 
         try
             fields empty
-        with :? IndexOutOfRangeException ->
-            Corruption.at file frame.PayloadOffset "a version edit ends in the middle of a field"
+        with BadField reason ->
+            Corruption.at file reader.Offset reason

@@ -36,11 +36,7 @@ let private anyVersion (tables: (byte * Key * Key * uint16) list) : Version =
     |> List.indexed
     |> List.fold
         (fun version (index, (level, Key left, Key right, size)) ->
-            let smallest, largest =
-                if Version.compareKeys left right <= 0 then
-                    left, right
-                else
-                    right, left
+            let smallest, largest = ordered left right
 
             let table = tableOf (uint64 index + 1UL) smallest largest (int64 size + 1L)
             let edit = { VersionEdit.empty with Added = [ int level % options.LevelCount, table ] }

@@ -11,18 +11,22 @@ let tableOf (number: uint64) (smallest: byte[]) (largest: byte[]) (sizeBytes: in
     Number = FileNumber number
     SizeBytes = sizeBytes
     Properties = {
-        EntryCount = sizeBytes / 100L
+        EntryCount = 10L + sizeBytes / 100L
         TombstoneCount = sizeBytes / 1000L
         KeyBytes = sizeBytes / 10L
         ValueBytes = sizeBytes / 2L
         SmallestKey = smallest
         LargestKey = largest
-        SmallestSequence = SequenceNumber number
-        LargestSequence = SequenceNumber(number * 10UL)
+        SmallestSequence = SequenceNumber 0UL
+        LargestSequence = SequenceNumber number
         EarliestExpirySeconds = uint32 number
         LatestExpirySeconds = 0u
     }
 }
+
+/// Two keys in the store's order; F# compares arrays by length first.
+let ordered (left: byte[]) (right: byte[]) : byte[] * byte[] =
+    if Version.compareKeys left right <= 0 then left, right else right, left
 
 let private optional (generator: Gen<'value>) : Gen<'value voption> =
     Gen.oneof [ Gen.constant ValueNone; Gen.map ValueSome generator ]
@@ -35,7 +39,8 @@ let private tableGen: Gen<TableMeta> =
         let! left = keyGen
         let! right = keyGen
         let! size = Gen.elements [ 0L; 4096L; System.Int64.MaxValue ]
-        return tableOf number (min left right) (max left right) size
+        let smallest, largest = ordered left right
+        return tableOf number smallest largest size
     }
 
 /// Any edit, whether it fits a version or not.
@@ -71,11 +76,17 @@ type Edit = Edit of VersionEdit
 type ManifestArbitraries =
     static member Edit() = Arb.fromGen (Gen.map Edit editGen)
 
-/// A property over edits.
-let editProperty (name: string) (body: 'input -> 'result) =
-    let config = config 200
+/// A property of so many cases over edits.
+let editPropertyOf (count: int) (name: string) (body: 'input -> 'result) =
+    let config = config count
 
     Expecto.ExpectoFsCheck.testPropertyWithConfig
-        { config with arbitrary = typeof<ManifestArbitraries> :: config.arbitrary }
+        {
+            config with
+                arbitrary = typeof<ManifestArbitraries> :: config.arbitrary
+        }
         name
         body
+
+/// A property of 200 cases over edits.
+let editProperty (name: string) (body: 'input -> 'result) = editPropertyOf 200 name body

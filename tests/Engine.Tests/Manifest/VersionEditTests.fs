@@ -18,7 +18,8 @@ let tests =
     testList "VersionEdit" [
         editProperty "what is encoded is read back" (fun (Edit edit) -> decode (encode edit) = Ok edit)
 
-        editProperty "no prefix throws or invents a table" (fun (Edit edit) ->
+        // Each prefix costs an exception inside the decoder, so a few edits must do.
+        editPropertyOf 30 "no prefix throws or invents a table" (fun (Edit edit) ->
             let bytes = encode edit
 
             for length in 0 .. bytes.Length - 1 do

@@ -57,13 +57,6 @@ let tests =
                 "a table may move")
 
         property "tables overlap as their ranges do" (fun (Key a) (Key b) (Key c) (Key d) ->
-            // F# compares arrays by length first, so the ranges are made with the store's own order.
-            let ordered low high =
-                if Version.compareKeys low high <= 0 then
-                    low, high
-                else
-                    high, low
-
             let tableOf number (smallest, largest) = tableOf number smallest largest 1L
             let left, right = ordered a b, ordered c d
 
