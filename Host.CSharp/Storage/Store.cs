@@ -160,7 +160,7 @@ public sealed class Store : IDisposable
             {
                 Flush();
                 // A flush_all after the last value is in no memtable, and so in no flush.
-                Install(current => Work.flushEdit(current, FSharpList<TableMeta>.Empty), (_, before) => before);
+                Install([], current => Work.flushEdit(current, FSharpList<TableMeta>.Empty), (_, before) => before);
             }
 
             _committer.Stop();
