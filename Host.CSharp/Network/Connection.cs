@@ -240,7 +240,7 @@ internal sealed partial class Connection(EventLoop loop, Channel channel)
             return;
         }
 
-        int length = _inputLength * 2;
+        int length = (int)Math.Min(_inputLength * 2L, Array.MaxLength);
 
         if (_wantedLength > _inputLength && _wantedLength < length)
         {

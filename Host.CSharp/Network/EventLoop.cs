@@ -3,15 +3,15 @@ using Microsoft.Extensions.Logging;
 
 namespace LsmFs.Host;
 
-// A loop works in turns: what has arrived is received, parsed and answered; the _writes of all its _connections go to the _store in
-// one submission; the replies to committed _writes are sent. How a turn starts is the transport's business.
+// A loop works in turns: what has arrived is received, parsed and answered; the writes of all its connections go to the store in
+// one submission; the replies to committed writes are sent. How a turn starts is the transport's business.
 //
 // Invariants
-//   1. One thread is in a turn at a time, and only it touches the loop's _connections, buffers and counters.
+//   1. One thread is in a turn at a time, and only it touches the loop's connections, buffers and counters.
 //   2. Submissions complete in the order in which they were submitted, so replies keep the order of the commands.
 //   3. A command is looked up in a snapshot taken after the command arrived, so a client that knows a write committed, on
 //      whatever connection, reads it.
-//   4. Before a loop waits, every write it collected has been submitted and every connection with work left is _due.
+//   4. Before a loop waits, every write it collected has been submitted and every connection with work left is due.
 
 /// <summary>The part of an event loop that does not depend on the transport.</summary>
 internal abstract class EventLoop : IDisposable
@@ -22,13 +22,13 @@ internal abstract class EventLoop : IDisposable
     /// <summary>Bytes of replies collected before they are sent.</summary>
     public const int SendBufferLength = 128 * 1024;
 
-    /// <summary>Bytes of _writes that one loop may have waiting for their commit; _connections that write then wait.</summary>
+    /// <summary>Bytes of writes that one loop may have waiting for their commit; connections that write then wait.</summary>
     private const int PendingBytesMax = 32 * 1024 * 1024;
 
-    /// <summary>Bytes of _writes after which a turn's submission is sent off before the turn's end.</summary>
+    /// <summary>Bytes of writes after which a turn's submission is sent off before the turn's end.</summary>
     private const int SubmissionBytesMax = 1024 * 1024;
 
-    /// <summary>Submissions a turn may make one after the other for _connections that mix _writes and reads, before others get their turn.</summary>
+    /// <summary>Submissions a turn may make one after the other for connections that mix writes and reads, before others get their turn.</summary>
     private const int RoundCountMax = 16;
 
     /// <summary>Submissions kept for their next use.</summary>
@@ -75,7 +75,7 @@ internal abstract class EventLoop : IDisposable
     /// <summary>Unix time of this turn in seconds.</summary>
     public uint NowSeconds { get; private set; }
 
-    /// <summary>The submission that collects the _writes of this turn.</summary>
+    /// <summary>The submission that collects the writes of this turn.</summary>
     public WriteSubmission Writes => _writes;
 
     /// <summary>Whether one more write may be collected; otherwise the connection calls <see cref="Starve"/>.</summary>
@@ -84,7 +84,7 @@ internal abstract class EventLoop : IDisposable
     /// <summary>Whether the server is stopping: what was received is finished, nothing more is.</summary>
     public bool IsStopping => _stopDeadline != long.MaxValue;
 
-    /// <summary>The _reader, in a snapshot that stays until <see cref="LeaveSnapshot"/>.</summary>
+    /// <summary>The reader, in a snapshot that stays until <see cref="LeaveSnapshot"/>.</summary>
     public StoreReader EnterSnapshot()
     {
         if (!_hasReader)
@@ -148,10 +148,10 @@ internal abstract class EventLoop : IDisposable
         Wake();
     }
 
-    /// <summary>Finishes the commands already received and closes the _connections, those that take too long at the deadline. Any thread.</summary>
+    /// <summary>Finishes the commands already received and closes the connections, those that take too long at the deadline. Any thread.</summary>
     public void Stop(TimeSpan patience) => Post(() => BeginStop(patience));
 
-    /// <summary>Completes when the loop has closed all its _connections and waits no more.</summary>
+    /// <summary>Completes when the loop has closed all its connections and waits no more.</summary>
     public Task Stopped => _stopped.Task;
 
     private readonly TaskCompletionSource _stopped = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -177,7 +177,7 @@ internal abstract class EventLoop : IDisposable
         connection.Start();
     }
 
-    /// <summary>Starts a turn: the time, what other threads asked for, completed _writes.</summary>
+    /// <summary>Starts a turn: the time, what other threads asked for, completed writes.</summary>
     protected void BeginTurn()
     {
         Volatile.Write(ref _turnThreadId, Environment.CurrentManagedThreadId);
@@ -191,10 +191,10 @@ internal abstract class EventLoop : IDisposable
         CollectCompleted();
     }
 
-    /// <summary>Ends a turn: _connections with work left get their share, _writes are submitted, and so on while that makes new work.</summary>
+    /// <summary>Ends a turn: connections with work left get their share, writes are submitted, and so on while that makes new work.</summary>
     protected void EndTurn()
     {
-        // Connections that become _due again from here on wait for the next turn.
+        // Connections that become due again from here on wait for the next turn.
         (_due, _dueNow) = (_dueNow, _due);
 
         while (_dueNow.TryDequeue(out Connection? connection))
@@ -276,7 +276,7 @@ internal abstract class EventLoop : IDisposable
     {
         if (_connections.Count > 0 && Environment.TickCount64 >= _stopDeadline)
         {
-            Logger.LogWarning("Closing {Count} _connections that did not take their replies in time", _connections.Count);
+            Logger.LogWarning("Closing {Count} connections that did not take their replies in time", _connections.Count);
 
             foreach (Connection connection in _connections.ToArray())
             {

@@ -5,7 +5,7 @@ using Microsoft.Extensions.Logging;
 
 namespace LsmFs.Host;
 
-/// <summary>The memcached server on one store: listeners, event _loops and what they count.</summary>
+/// <summary>The memcached server on one store: listeners, event loops and what they count.</summary>
 public sealed class Server : IAsyncDisposable
 {
     private static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(3);
@@ -24,13 +24,28 @@ public sealed class Server : IAsyncDisposable
 
     private Server(ServerOptions options, Store store, ILogger logger)
     {
-        Options = options;
+        int connectionCountMax = DescriptorLimit.Bound(options.ConnectionCountMax);
+
+        if (connectionCountMax < options.ConnectionCountMax)
+        {
+            logger.LogWarning(
+                "Serving at most {Possible} connections instead of {Wanted}: the limit on open files (ulimit -n) allows no more",
+                connectionCountMax,
+                options.ConnectionCountMax);
+        }
+
+        Options = options with { ConnectionCountMax = connectionCountMax };
         Store = store;
         Transport = options.Transport switch
         {
             Transport.Auto => OperatingSystem.IsLinux() ? Transport.Epoll : Transport.Sockets,
             var chosen => chosen,
         };
+
+        if (Transport == Transport.Sockets)
+        {
+            SocketLoop.ConfigureRuntime(options.ThreadCount);
+        }
 
         Socket[] listeners = Listener.Open(options);
         EndPoints = Array.ConvertAll(listeners, listener => (IPEndPoint)listener.LocalEndPoint!);
@@ -71,7 +86,7 @@ public sealed class Server : IAsyncDisposable
     /// <summary>Connections that are open now.</summary>
     public int ConnectionCount => Volatile.Read(ref _connectionCount);
 
-    /// <summary>What the server was started with.</summary>
+    /// <summary>What the server was started with, the number of connections lowered to what the system allows.</summary>
     public ServerOptions Options { get; }
 
     /// <summary>The store that the server serves.</summary>
@@ -123,7 +138,7 @@ public sealed class Server : IAsyncDisposable
     /// <summary>Gives the place of a connection back.</summary>
     internal void Release() => Interlocked.Decrement(ref _connectionCount);
 
-    /// <summary>Counts a pause of the _acceptor for want of descriptors.</summary>
+    /// <summary>Counts a pause of the acceptor for want of descriptors.</summary>
     internal void CountAcceptPause(TimeSpan pause)
     {
         Interlocked.Increment(ref _acceptPauses);
@@ -145,14 +160,14 @@ public sealed class Server : IAsyncDisposable
     /// <summary>Since when the server has been running.</summary>
     internal TimeSpan Uptime => Stopwatch.GetElapsedTime(_startTimestamp);
 
-    /// <summary>`stats reset`: counting starts again. The _loops keep adding; only the starting point moves.</summary>
+    /// <summary>`stats reset`: counting starts again. The loops keep adding; only the starting point moves.</summary>
     internal void ResetStatistics()
     {
         _rejectedAtReset = Interlocked.Read(ref _rejectedConnections);
         Volatile.Write(ref _countersAtReset, SumCounters());
     }
 
-    /// <summary>What the _loops have counted since the last reset.</summary>
+    /// <summary>What the loops have counted since the last reset.</summary>
     internal LoopCounters CountersSinceReset()
     {
         LoopCounters counters = SumCounters();

@@ -57,7 +57,7 @@ internal sealed unsafe partial class Epoll : IDisposable
         return error == Libc.Interrupted ? 0 : throw new Win32Exception(error);
     }
 
-    /// <summary>What happened in the event at <paramref name="index"/>, and the data its _descriptor was added with.</summary>
+    /// <summary>What happened in the event at <paramref name="index"/>, and the data its descriptor was added with.</summary>
     public (uint Events, ulong Data) this[int index]
     {
         get
@@ -67,13 +67,13 @@ internal sealed unsafe partial class Epoll : IDisposable
         }
     }
 
-    /// <summary>Starts to watch a _descriptor.</summary>
+    /// <summary>Starts to watch a descriptor.</summary>
     public void Watch(int watched, uint interest, ulong data) => Control(Add, watched, interest, data);
 
-    /// <summary>Changes what a watched _descriptor is watched for.</summary>
+    /// <summary>Changes what a watched descriptor is watched for.</summary>
     public void Change(int watched, uint interest, ulong data) => Control(Modify, watched, interest, data);
 
-    /// <summary>Stops to watch a _descriptor.</summary>
+    /// <summary>Stops to watch a descriptor.</summary>
     public void Forget(int watched) => Control(Delete, watched, 0, 0);
 
     public void Dispose()

@@ -4,7 +4,7 @@ using Microsoft.Extensions.Logging;
 
 namespace LsmFs.Host;
 
-/// <summary>The _thread that accepts connections and deals them out to the _epoll _loops.</summary>
+/// <summary>The thread that accepts connections and deals them out to the epoll loops.</summary>
 internal sealed unsafe class EpollAcceptor : IAcceptor
 {
     private const int AcceptCountMaxPerEvent = 64;

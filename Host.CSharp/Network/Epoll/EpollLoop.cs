@@ -2,7 +2,7 @@ using Microsoft.Extensions.Logging;
 
 namespace LsmFs.Host;
 
-/// <summary>An event loop on a _thread of its own that waits in epoll. One receive and one send for each event that can do with them.</summary>
+/// <summary>An event loop on a thread of its own that waits in epoll. One receive and one send for each event that can do with them.</summary>
 internal sealed class EpollLoop : EventLoop
 {
     private const ulong WakeKey = ulong.MaxValue;
@@ -24,7 +24,7 @@ internal sealed class EpollLoop : EventLoop
 
     public void Start() => _thread.Start();
 
-    /// <summary>Takes over an accepted socket. Any _thread.</summary>
+    /// <summary>Takes over an accepted socket. Any thread.</summary>
     public void Accept(int descriptor) => Post(() => Open(descriptor));
 
     /// <summary>Lets the slot of a closed channel be used again; events of the old one no longer fit it.</summary>

@@ -13,6 +13,8 @@ internal static unsafe partial class Libc
     public const int ProtocolTcp = 6;
     public const int TcpNoDelay = 1;
 
+    public const int OpenFilesLimit = 7;
+
     public const int Interrupted = 4;
     public const int TryAgain = 11;
     public const int OutOfMemory = 12;
@@ -37,6 +39,10 @@ internal static unsafe partial class Libc
 
     [LibraryImport("libc")]
     public static partial int close(int descriptor);
+
+    /// <summary>Reads a limit of the process: two numbers, the one in force and the most it could be raised to.</summary>
+    [LibraryImport("libc")]
+    public static partial int getrlimit(int resource, ulong* limits);
 
     [LibraryImport("libc", SetLastError = true)]
     public static partial int eventfd(uint value, int flags);

@@ -4,7 +4,7 @@ using System.Net.Sockets;
 namespace LsmFs.Host;
 
 /// <summary>
-/// A connected _socket of the base library. It learns that bytes have arrived by a receive of no bytes, so that an idle connection
+/// A connected socket of the base library. It learns that bytes have arrived by a receive of no bytes, so that an idle connection
 /// holds no buffer, and that there is room by sending a small copy of what waits.
 /// </summary>
 internal sealed class SocketChannel : Channel

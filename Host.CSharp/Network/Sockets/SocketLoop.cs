@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Globalization;
 using System.Net.Sockets;
 using Microsoft.Extensions.Logging;
 
@@ -6,8 +7,8 @@ namespace LsmFs.Host;
 
 /// <summary>
 /// An event loop without a thread of its own: the thread that brings an event to an idle loop runs its turns until nothing is left,
-/// and threads that come meanwhile leave their _events and go. Fast when socket completions run inline
-/// (DOTNET_SYSTEM_NET_SOCKETS_INLINE_COMPLETIONS=1), correct in any case.
+/// and threads that come meanwhile leave their events and go. Fast when socket completions run inline, see
+/// <see cref="ConfigureRuntime"/>, correct in any case.
 /// </summary>
 internal sealed class SocketLoop(Server server, Store store, ILogger logger) : EventLoop(server, store, logger)
 {
@@ -15,6 +16,16 @@ internal sealed class SocketLoop(Server server, Store store, ILogger logger) : E
 
     private readonly ConcurrentQueue<(SocketChannel Channel, bool IsArrival)> _events = new();
     private int _requestCount;
+
+    /// <summary>
+    /// Has the runtime complete socket operations on as many threads as there are loops, without a hop to the thread pool, unless the
+    /// environment says otherwise. The runtime reads this once, before its first socket.
+    /// </summary>
+    public static void ConfigureRuntime(int threadCount)
+    {
+        SetUnlessSet("DOTNET_SYSTEM_NET_SOCKETS_INLINE_COMPLETIONS", "1");
+        SetUnlessSet("DOTNET_SYSTEM_NET_SOCKETS_THREAD_COUNT", threadCount.ToString(CultureInfo.InvariantCulture));
+    }
 
     /// <summary>Takes over an accepted socket. Any thread.</summary>
     public void Accept(Socket socket) => Post(() => Add(new SocketChannel(this, socket).Connection));
@@ -36,6 +47,14 @@ internal sealed class SocketLoop(Server server, Store store, ILogger logger) : E
         if (Interlocked.Increment(ref _requestCount) == 1)
         {
             ThreadPool.UnsafeQueueUserWorkItem(static loop => loop.Run(), this, preferLocal: false);
+        }
+    }
+
+    private static void SetUnlessSet(string name, string value)
+    {
+        if (Environment.GetEnvironmentVariable(name) is null)
+        {
+            Environment.SetEnvironmentVariable(name, value);
         }
     }
 
