@@ -38,7 +38,8 @@ module Recovery =
         | StoreFile.Temporary -> FileNumber 0UL
 
     /// What to do with the files found in the folder when `CURRENT` names `manifest` and that says `state`.
-    /// A table that the manifest names and the folder lacks is corruption.
+    /// A table that the manifest names and the folder lacks is corruption, and so is a missing oldest log that later ones follow. That is
+    /// also how damage to the manifest's last edit shows, which looks like a torn end: logs are deleted only after the edit that says so is durable.
     let plan (manifest: FileNumber) (state: ManifestState) (files: StoreFile list) : Result<RecoveryPlan, Corruption> =
         let live = Version.tables state.Version |> Seq.map (fun (_, table) -> table.Number) |> Set.ofSeq
 
@@ -52,25 +53,32 @@ module Recovery =
             | StoreFile.Current
             | StoreFile.Lock -> false
 
-        match live |> Seq.tryFind (fun number -> not (List.contains (StoreFile.Table number) files)) with
-        | Some missing ->
+        let logs =
+            files
+            |> List.choose (function
+                | StoreFile.Log number when number >= state.OldestLog -> Some number
+                | _ -> None)
+            |> List.sort
+
+        let manifestName = FileName.ofFile (StoreFile.Manifest manifest)
+
+        match live |> Seq.tryFind (fun number -> not (List.contains (StoreFile.Table number) files)), logs with
+        | Some missing, _ ->
             let name = FileName.ofFile (StoreFile.Table missing)
+            Corruption.at name 0L $"{manifestName} names this table, and it is not there"
+        | None, first :: _ when first > state.OldestLog && state.OldestLog.Value > 0UL ->
+            let name = FileName.ofFile (StoreFile.Log state.OldestLog)
 
             Corruption.at
                 name
                 0L
-                $"{FileName.ofFile (StoreFile.Manifest manifest)} names this table, and it is not there"
-        | None ->
+                $"{manifestName} needs this log, and it is not there, though {FileName.ofFile (StoreFile.Log first)} is"
+        | None, _ ->
             let highest =
                 files |> List.map numberOf |> List.fold max (FileNumber(max 1UL state.NextFile.Value - 1UL))
 
             Ok {
-                Logs =
-                    files
-                    |> List.choose (function
-                        | StoreFile.Log number when number >= state.OldestLog -> Some number
-                        | _ -> None)
-                    |> List.sort
+                Logs = logs
                 Leftovers = files |> List.filter isLeftover
                 NextFile = FileNumber(highest.Value + 1UL)
             }

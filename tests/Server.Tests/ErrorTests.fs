@@ -126,6 +126,26 @@ let private opensTornLog (tear: string -> unit) (isLastKeyThere: bool) () =
         Expect.equal (client.TryGet $"key-{keyCount}").IsSome isLastKeyThere "the last write"
         server.StopCleanly())
 
+/// The last edit of a manifest cannot be told from one that a crash tore, which is left out. What it had led to can: nothing may be lost quietly.
+let private lastEditDamage () =
+    use folder = new TemporaryFolder()
+
+    do
+        use server = ServerProcess.Start(folder.Path, "-m", "8", "--durability", "os")
+        use client = new TextClient(server.Port)
+        let value = String('v', 100_000)
+
+        // Until a flush has made the log it came from superfluous.
+        while (DataFiles.stateOf folder.Path).Version.Levels[0].Length = 0 do
+            Expect.equal (client.Ask $"set key 0 0 100000\r\n{value}") "STORED" "set"
+
+        DataFiles.expectNoLeftovers folder.Path
+        server.Kill()
+
+    let manifest = DataFiles.manifestOf folder.Path
+    changeFile manifest (flip -1)
+    refuses [ nameOf manifest; ".wal" ] folder.Path
+
 let private dataBlockDamage () =
     withStore (fun folder ->
         // The first entry of the first block: its key is not believed either.
@@ -247,6 +267,7 @@ let tests =
         <| refusesFlip table [ -37; -60; -200 ]
         testCase "a changed byte in the manifest"
         <| refusesFlip DataFiles.manifestOf [ 0; 9; 13; 21; 30; 33; 50 ]
+        testCase "a changed byte in the manifest's last edit" lastEditDamage
         testCase "a changed byte in CURRENT" <| refusesFlip current [ 0; 10; -2; -1 ]
         testCase "a changed byte in a log, with whole records after it"
         <| refusesFlip log [ 0; 12; 20; 34; 40; 100; 5000 ]

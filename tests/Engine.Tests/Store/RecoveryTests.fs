@@ -109,6 +109,15 @@ let tests =
             | Error corruption -> Expect.equal corruption.File "000007.sst" "the file"
             | Ok _ -> failtest "a missing table was accepted")
 
+        testCase "a missing oldest log that later ones follow is corruption that names it" (fun () ->
+            match Recovery.plan (FileNumber 4UL) (withTable 7UL) [ table 7UL; log 6UL ] with
+            | Error corruption -> Expect.equal corruption.File "000005.wal" "the file"
+            | Ok _ -> failtest "a missing log was accepted"
+
+            match Recovery.plan (FileNumber 4UL) (withTable 7UL) [ table 7UL; log 4UL ] with
+            | Ok plan -> Expect.isEmpty plan.Logs "no log at all: there was none yet, or nothing is logged"
+            | Error corruption -> failtest $"{corruption}")
+
         testCase "a folder becomes a new store only without tables and logs" (fun () ->
             Expect.isTrue
                 (Recovery.isNewStore [ StoreFile.Lock; StoreFile.Manifest(FileNumber 1UL); StoreFile.Temporary ])
