@@ -59,16 +59,30 @@ internal sealed unsafe class EpollAcceptor : IAcceptor
     {
         while (!_isStopping)
         {
-            int count = _epoll.Wait(-1);
-
-            for (int index = 0; index < count && !_isStopping; index++)
+            try
             {
-                ulong listener = _epoll[index].Data;
+                AcceptWaiting();
+            }
+            catch (Exception exception)
+            {
+                // The connections that there are must not end because a new one cannot come.
+                _logger.LogError("Accepting connections failed and goes on: {Reason}", exception.ToString().ReplaceLineEndings(" "));
+                Thread.Sleep(Pause);
+            }
+        }
+    }
 
-                if (listener < (ulong)_listeners.Length)
-                {
-                    AcceptFrom((int)_listeners[listener].Handle);
-                }
+    private void AcceptWaiting()
+    {
+        int count = _epoll.Wait(-1);
+
+        for (int index = 0; index < count && !_isStopping; index++)
+        {
+            ulong listener = _epoll[index].Data;
+
+            if (listener < (ulong)_listeners.Length)
+            {
+                AcceptFrom((int)_listeners[listener].Handle);
             }
         }
     }
