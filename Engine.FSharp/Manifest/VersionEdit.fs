@@ -132,11 +132,7 @@ module VersionEdit =
         let number = FileNumber(reader.U64())
         let sizeBytes = int64 (reader.U64())
 
-        {
-            Number = number
-            SizeBytes = sizeBytes
-            Properties = reader.Properties()
-        }
+        { Number = number; SizeBytes = sizeBytes; Properties = reader.Properties() }
 
     let private readField (reader: Reader) (edit: VersionEdit) : VersionEdit option =
         match reader.U8() with

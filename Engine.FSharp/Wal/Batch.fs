@@ -31,9 +31,11 @@ module Batch =
                 | -1 -> Corruption.at file offset "a batch holds bytes that are not an entry"
                 | length ->
                     let entry = { Buffer = bytes; Offset = offset }
+                    // Compared as numbers: the wrapper's own comparison boxes.
+                    let (SequenceNumber next) = entry.Sequence
 
-                    if entry.Sequence <= sequence then
-                        Corruption.at file offset $"sequence number {entry.Sequence} follows {sequence}"
+                    if next <= sequence.Value then
+                        Corruption.at file offset $"sequence number {next} follows {sequence}"
                     elif (entry.Kind = EntryKind.FlushAll) <> (entry.KeyLength = 0) then
                         Corruption.at file offset "an entry has no key, or a flush has one"
                     else

@@ -26,7 +26,10 @@ let tableOf (number: uint64) (smallest: byte[]) (largest: byte[]) (sizeBytes: in
 
 /// Two keys in the store's order; F# compares arrays by length first.
 let ordered (left: byte[]) (right: byte[]) : byte[] * byte[] =
-    if Version.compareKeys left right <= 0 then left, right else right, left
+    if Version.compareKeys left right <= 0 then
+        left, right
+    else
+        right, left
 
 let private optional (generator: Gen<'value>) : Gen<'value voption> =
     Gen.oneof [ Gen.constant ValueNone; Gen.map ValueSome generator ]
@@ -81,10 +84,7 @@ let editPropertyOf (count: int) (name: string) (body: 'input -> 'result) =
     let config = config count
 
     Expecto.ExpectoFsCheck.testPropertyWithConfig
-        {
-            config with
-                arbitrary = typeof<ManifestArbitraries> :: config.arbitrary
-        }
+        { config with arbitrary = typeof<ManifestArbitraries> :: config.arbitrary }
         name
         body
 
