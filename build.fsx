@@ -32,6 +32,8 @@ let private start (program: string) (arguments: string list) =
     info.Environment["DOTNET_NOLOGO"] <- "1"
     // `dotnet format` has no -c, and would look for what the F# projects built among the Debug output.
     info.Environment["Configuration"] <- "Release"
+    // The protocol's transcripts also go through the program itself.
+    info.Environment["LSMFS_PROGRAM"] <- hostProgram
 
     match Process.Start info with
     | null -> fail $"could not start {program}"
