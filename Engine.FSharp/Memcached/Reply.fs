@@ -13,6 +13,11 @@ open System.Text
 [<RequireQualifiedAccess>]
 module Reply =
 
+    /// The release of memcached that the protocol follows, and what `version` answers: clients decide by it what a server can do. libmemcached
+    /// takes a server whose version begins with 0 for broken, and expects the habits of its time from one before 1.6.
+    [<Literal>]
+    let memcachedRelease = "1.6.45"
+
     let private lineOf (reply: ReplyCode) : string =
         match reply with
         | ReplyCode.Stored -> "STORED"

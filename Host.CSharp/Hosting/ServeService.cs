@@ -36,7 +36,7 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
             ThreadCount = options.ThreadCount,
             ConnectionCountMax = options.ConnectionCountMax,
             ValueLengthMax = options.ValueSizeBytesMax,
-            Version = CommandLine.Version,
+            Version = Reply.memcachedRelease,
         };
         _server = Server.Start(serverOptions, _store, logger);
 
