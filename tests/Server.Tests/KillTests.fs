@@ -14,6 +14,8 @@ let private workerCount = 6
 // On a machine that does other things too: an order of magnitude above what is usual.
 let private restartTimeMax = TimeSpan.FromSeconds 10.
 
+let private stopTimeMax = TimeSpan.FromSeconds 5.
+
 let private setting (name: string) : int option =
     match Int32.TryParse(Environment.GetEnvironmentVariable name) with
     | true, value -> Some value
@@ -38,6 +40,7 @@ let private untilKilled (killed: CancellationToken) (work: unit -> unit) : Task<
 
 type private Totals = {
     mutable Kills: int
+    mutable Stops: int
     mutable KillsWhileOpening: int
     mutable Recovered: int
     mutable SlowestRestart: TimeSpan
@@ -50,10 +53,11 @@ let private observe (workers: KillWorker[]) (client: TextClient) : unit =
             client.TryGetText worker.ProgressKey
             |> Option.iter (fun text -> worker.SeeProgress(UInt64.Parse text))
 
-let private loadAndKill
+let private loadAndEnd
     (random: Random)
     (workers: KillWorker[])
     (shared: SharedCounter)
+    (totals: Totals)
     (server: ServerProcess)
     : unit =
     use killed = new CancellationTokenSource()
@@ -71,7 +75,17 @@ let private loadAndKill
         // A failure ends the round early.
         Task.WaitAny(Array.map (fun task -> task :> Task) work, random.Next(20, 1500)) |> ignore
         killed.Cancel()
-        server.Kill()
+
+        // A stop under load is held against the same model.
+        if random.Next 6 = 0 then
+            let struct (exitCode, elapsed) = server.Stop Signal.Terminate
+            Expect.equal exitCode 0 $"the exit code of a stop under load: {server.Errors}"
+            Expect.isLessThan elapsed stopTimeMax "the time to stop under load"
+            totals.Stops <- totals.Stops + 1
+        else
+            server.Kill()
+            totals.Kills <- totals.Kills + 1
+
         Task.WaitAll(work |> Array.map (fun task -> task :> Task))
 
         for failure in work |> Array.choose _.Result do
@@ -114,6 +128,7 @@ let private rounds (durability: string) (count: int) : unit =
 
     let totals = {
         Kills = 0
+        Stops = 0
         KillsWhileOpening = 0
         Recovered = 0
         SlowestRestart = TimeSpan.Zero
@@ -125,9 +140,8 @@ let private rounds (durability: string) (count: int) : unit =
         server.WaitUntilServing()
 
         for _ in 1..count do
-            loadAndKill random workers shared server
+            loadAndEnd random workers shared totals server
             (server :> IDisposable).Dispose()
-            totals.Kills <- totals.Kills + 1
             killWhileOpening random start totals
             let watch = Stopwatch.StartNew()
             server <- start ()
@@ -140,7 +154,7 @@ let private rounds (durability: string) (count: int) : unit =
         let acknowledged = workers |> Array.sumBy _.Model.AcknowledgedWriteCount
 
         printfn
-            $"kill test, durability {durability}: {totals.Kills} kills under load, {totals.KillsWhileOpening} while opening, \
+            $"kill test, durability {durability}: {totals.Kills} kills and {totals.Stops} stops under load, {totals.KillsWhileOpening} while opening, \
 {acknowledged} acknowledged writes checked, {totals.Recovered} unacknowledged ones had happened, \
 slowest restart {totals.SlowestRestart.TotalMilliseconds:F0} ms, tables by level %A{DataFiles.tableCounts folder.Path}"
 
@@ -158,4 +172,8 @@ let tests =
         testCase "sync: no acknowledged write is lost" <| fun () -> rounds "sync" (defaultArg count 12)
         testCase "os: no acknowledged write is lost with the process"
         <| fun () -> rounds "os" (defaultArg count 6)
+        testCase "a server that keeps nothing is found out" (fun () ->
+            Expect.throwsT<AssertException>
+                (fun () -> rounds "memory" 12)
+                "durability memory loses writes when it is killed")
     ]
