@@ -1,9 +1,18 @@
 /// What the program says of itself.
 module LsmFs.Server.Tests.ProgramTests
 
+open System.Net
+open System.Net.Sockets
 open Expecto
 
 let private run (arguments: string list) = Executable.run Executable.lsmfs arguments
+
+/// The run ended with 1, and said so in one line.
+let private failsWith (start: string) (refused: ExecutableRun) : unit =
+    let failures = refused.Errors |> List.filter (fun line -> not (line.Contains " info: "))
+    Expect.equal failures.Length 1 $"one line: {refused.Errors}"
+    Expect.stringStarts failures.Head start "the line"
+    Expect.equal refused.ExitCode 1 "the exit code"
 
 [<Tests>]
 let tests =
@@ -42,9 +51,32 @@ let tests =
         <| fun () ->
             for address in [ "192.0.2.1"; "no-such-host.invalid" ] do
                 use folder = new TemporaryFolder()
-                let refused = run [ "-p"; "0"; "-l"; address; "--data"; folder.Path ]
-                let failures = refused.Errors |> List.filter (fun line -> not (line.Contains " info: "))
-                Expect.equal failures.Length 1 $"one line: {refused.Errors}"
-                Expect.stringStarts failures.Head $"lsmfs: cannot listen on {address}" "the line"
-                Expect.equal refused.ExitCode 1 "the exit code"
+
+                run [ "-p"; "0"; "-l"; address; "--data"; folder.Path ]
+                |> failsWith $"lsmfs: cannot listen on {address}"
+
+        testCase "a port in use is one line and 1, and the folder is free again"
+        <| fun () ->
+            use folder = new TemporaryFolder()
+            use holder = new TcpListener(IPAddress.Loopback, 0)
+            holder.Start()
+            let port = (holder.LocalEndpoint :?> IPEndPoint).Port
+
+            run [ "-p"; string port; "--data"; folder.Path ]
+            |> failsWith $"lsmfs: cannot listen on 127.0.0.1:{port}: address already in use"
+
+            use server = ServerProcess.Start folder.Path
+            server.StopCleanly()
+
+        testCase "a folder that another process has open is one line and 1, and that process goes on"
+        <| fun () ->
+            use folder = new TemporaryFolder()
+            use server = ServerProcess.Start folder.Path
+
+            run [ "-p"; "0"; "--data"; folder.Path ]
+            |> failsWith $"lsmfs: the data folder {folder.Path} is in use by another process"
+
+            use client = new TextClient(server.Port)
+            Expect.equal (client.Store("set key 0 0", "value")) "STORED" "it serves"
+            Expect.equal (client.TryGetText "key") (Some "value") "it serves"
     ]
