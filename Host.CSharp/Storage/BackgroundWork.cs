@@ -21,7 +21,6 @@ internal sealed class BackgroundCounters
 /// </summary>
 internal sealed class BackgroundWork : IDisposable
 {
-    private static readonly TimeSpan RetryDelay = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan ReclaimInterval = TimeSpan.FromMilliseconds(100);
 
     private readonly Store _store;
@@ -102,7 +101,7 @@ internal sealed class BackgroundWork : IDisposable
                 setFailure(cause is IOException io && DiskFull.IsCauseOf(io) ? "out of disk space" : $"{work} failed, see the server's log");
                 _store.Log.BackgroundFailed(work, cause is IOException or StoreException ? cause.Message : cause.ToString());
                 _store.WakeCommitter();
-                _ = _stopping.Token.WaitHandle.WaitOne(RetryDelay);
+                _ = _stopping.Token.WaitHandle.WaitOne(_store.Options.RetryDelay);
             }
         }
     }
@@ -131,9 +130,9 @@ internal sealed class BackgroundWork : IDisposable
         Counters.FlushedBytes += writer.WrittenBytes;
         _store.Log.Flushed(frozen.Memtable.SizeBytes, tables.Count, writer.WrittenBytes, (long)Stopwatch.GetElapsedTime(started).TotalMilliseconds);
         _store.RetireMemtable(frozen.Memtable);
-        _store.DeleteLogsBefore(SnapshotModule.oldestLog(_store.Current));
         _compactionWanted.Set();
         _store.WakeCommitter();
+        _store.DeleteLogsBefore(SnapshotModule.oldestLog(_store.Current));
         return true;
     }
 

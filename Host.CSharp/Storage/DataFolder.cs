@@ -1,6 +1,5 @@
 using LsmFs.Engine;
 using Microsoft.FSharp.Core;
-using Microsoft.Win32.SafeHandles;
 
 namespace LsmFs.Host;
 
@@ -9,10 +8,12 @@ namespace LsmFs.Host;
 /// </summary>
 internal sealed class DataFolder : IDisposable
 {
-    private readonly SafeFileHandle _lock;
+    private readonly FileSystem _files;
+    private readonly IDisposable _lock;
 
-    private DataFolder(string path, SafeFileHandle lockFile)
+    private DataFolder(FileSystem files, string path, IDisposable lockFile)
     {
+        _files = files;
         Path = path;
         _lock = lockFile;
     }
@@ -21,12 +22,12 @@ internal sealed class DataFolder : IDisposable
     internal string Path { get; }
 
     /// <summary>Creates the folder when it is not there, and locks it. Throws <see cref="StoreException"/>.</summary>
-    internal static DataFolder Open(string path)
+    internal static DataFolder Open(FileSystem files, string path)
     {
         var full = System.IO.Path.GetFullPath(path);
         try
         {
-            Directory.CreateDirectory(full);
+            files.CreateFolder(full);
         }
         catch (Exception cause) when (cause is IOException or UnauthorizedAccessException)
         {
@@ -36,7 +37,7 @@ internal sealed class DataFolder : IDisposable
         var lockPath = System.IO.Path.Combine(full, FileName.ofFile(StoreFile.Lock));
         try
         {
-            return new DataFolder(full, File.OpenHandle(lockPath, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None));
+            return new DataFolder(files, full, files.Lock(lockPath));
         }
         catch (UnauthorizedAccessException cause)
         {
@@ -54,49 +55,57 @@ internal sealed class DataFolder : IDisposable
 
     /// <summary>The files of the store; others that may lie in the folder are left out.</summary>
     internal IReadOnlyList<StoreFile> Files() =>
-        [.. Directory.EnumerateFiles(Path).Select(file => FileName.tryParse(System.IO.Path.GetFileName(file))).OfType<FSharpOption<StoreFile>>().Select(file => file.Value)];
+        [.. _files.FileNames(Path).Select(FileName.tryParse).OfType<FSharpOption<StoreFile>>().Select(file => file.Value)];
 
     /// <summary>Whether the file is there.</summary>
-    internal bool Exists(StoreFile file) => File.Exists(PathOf(file));
+    internal bool Exists(StoreFile file) => _files.Exists(PathOf(file));
 
     /// <summary>Creates a file that must not be there yet.</summary>
-    internal SafeFileHandle Create(StoreFile file) =>
-        File.OpenHandle(PathOf(file), FileMode.CreateNew, FileAccess.ReadWrite, FileShare.Read);
+    internal StorageFile Create(StoreFile file) => _files.Create(PathOf(file));
 
     /// <summary>Opens a file for reading.</summary>
-    internal SafeFileHandle OpenRead(StoreFile file) =>
-        File.OpenHandle(PathOf(file), FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, FileOptions.RandomAccess);
+    internal StorageFile OpenRead(StoreFile file) => _files.OpenRead(PathOf(file));
 
     /// <summary>Reads a whole file.</summary>
-    internal byte[] ReadAll(StoreFile file) => File.ReadAllBytes(PathOf(file));
+    internal byte[] ReadAll(StoreFile file)
+    {
+        using var handle = OpenRead(file);
+        var bytes = new byte[handle.LengthBytes];
+        handle.ReadExactly(bytes, 0);
+        return bytes;
+    }
 
     /// <summary>Deletes a file; one that is not there is no error.</summary>
-    internal void Delete(StoreFile file) => File.Delete(PathOf(file));
+    internal void Delete(StoreFile file) => _files.Delete(PathOf(file));
 
-    /// <summary>Cuts a file to a length and makes that durable.</summary>
-    internal void Truncate(StoreFile file, long lengthBytes)
+    /// <summary>Makes the first bytes of a file durable, and cuts off what follows them.</summary>
+    internal void Settle(StoreFile file, long lengthBytes)
     {
-        using var handle = File.OpenHandle(PathOf(file), FileMode.Open, FileAccess.ReadWrite);
-        RandomAccess.SetLength(handle, lengthBytes);
-        Posix.Sync(handle);
+        using var handle = _files.OpenWrite(PathOf(file));
+        if (handle.LengthBytes != lengthBytes)
+        {
+            handle.SetLength(lengthBytes);
+        }
+
+        handle.Sync();
     }
 
     /// <summary>Replaces a small file in one step: a crash leaves the old content or the new. Durable on return.</summary>
     internal void Replace(StoreFile file, ReadOnlySpan<byte> content)
     {
-        var temporary = PathOf(StoreFile.Temporary);
-        using (var handle = File.OpenHandle(temporary, FileMode.Create, FileAccess.Write))
+        Delete(StoreFile.Temporary);
+        using (var handle = Create(StoreFile.Temporary))
         {
-            RandomAccess.Write(handle, content, 0);
-            Posix.Sync(handle);
+            handle.Write(content, 0);
+            handle.Sync();
         }
 
-        File.Move(temporary, PathOf(file), overwrite: true);
+        _files.Move(PathOf(StoreFile.Temporary), PathOf(file));
         Sync();
     }
 
     /// <summary>Makes the names in the folder durable.</summary>
-    internal void Sync() => Posix.SyncFolder(Path);
+    internal void Sync() => _files.SyncFolder(Path);
 
     /// <summary>Releases the lock.</summary>
     public void Dispose() => _lock.Dispose();

@@ -1,14 +1,13 @@
 using LsmFs.Engine;
-using Microsoft.Win32.SafeHandles;
 
 namespace LsmFs.Host;
 
 /// <summary>Appends frames to a write-ahead log or a manifest. Not thread-safe.</summary>
 internal sealed class LogWriter : IDisposable
 {
-    private readonly SafeFileHandle _file;
+    private readonly StorageFile _file;
 
-    private LogWriter(SafeFileHandle file, FileNumber number, uint seed, long lengthBytes)
+    private LogWriter(StorageFile file, FileNumber number, uint seed, long lengthBytes)
     {
         _file = file;
         Number = number;
@@ -39,10 +38,10 @@ internal sealed class LogWriter : IDisposable
             var salt = (ulong)System.Security.Cryptography.RandomNumberGenerator.GetInt32(int.MaxValue) << 32
                 | (uint)System.Security.Cryptography.RandomNumberGenerator.GetInt32(int.MaxValue);
             var seed = LogFile.appendHeader(header, kind, number, salt);
-            RandomAccess.Write(file, header.Written, 0);
+            file.Write(header.Written, 0);
             if (durable)
             {
-                Posix.Sync(file);
+                file.Sync();
                 folder.Sync();
             }
 
@@ -64,13 +63,13 @@ internal sealed class LogWriter : IDisposable
     {
         try
         {
-            RandomAccess.Write(_file, frame, LengthBytes);
+            _file.Write(frame, LengthBytes);
         }
         catch (IOException)
         {
             try
             {
-                RandomAccess.SetLength(_file, LengthBytes);
+                _file.SetLength(LengthBytes);
             }
             catch (IOException)
             {
@@ -84,7 +83,7 @@ internal sealed class LogWriter : IDisposable
     }
 
     /// <summary>Makes all appended frames durable. After an exception the file must not be used again: what the disk holds is unknown.</summary>
-    internal void Sync() => Posix.Sync(_file);
+    internal void Sync() => _file.Sync();
 
     /// <summary>Closes the file.</summary>
     public void Dispose() => _file.Dispose();

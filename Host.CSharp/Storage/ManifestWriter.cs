@@ -3,24 +3,24 @@ using LsmFs.Engine;
 namespace LsmFs.Host;
 
 /// <summary>
-/// Records version edits. An edit is durable when <see cref="Append"/> returns; a manifest that has grown past <see cref="RewriteLengthBytes"/> is
+/// Records version edits. An edit is durable when <see cref="Append"/> returns; a manifest that has grown past <c>editBytesMax</c> is
 /// replaced by a new one that starts with the state as it is. Not thread-safe.
 /// </summary>
 internal sealed class ManifestWriter : IDisposable
 {
-    private const long RewriteLengthBytes = 4 * 1024 * 1024;
-
     private readonly DataFolder _folder;
     private readonly Func<FileNumber> _nextFileNumber;
     private readonly ByteBuffer _frame = new(4096);
     private LogWriter? _log;
     private ManifestState _state;
-    private long _rewriteAtBytes = RewriteLengthBytes;
+    private readonly long _editBytesMax;
+    private long _rewriteAtBytes;
 
-    internal ManifestWriter(DataFolder folder, ManifestState state, Func<FileNumber> nextFileNumber)
+    internal ManifestWriter(DataFolder folder, ManifestState state, long editBytesMax, Func<FileNumber> nextFileNumber)
     {
         _folder = folder;
         _state = state;
+        _editBytesMax = editBytesMax;
         _nextFileNumber = nextFileNumber;
     }
 
@@ -44,7 +44,7 @@ internal sealed class ManifestWriter : IDisposable
 
         var previous = _log;
         _log = next;
-        _rewriteAtBytes = next.LengthBytes + RewriteLengthBytes;
+        _rewriteAtBytes = next.LengthBytes + _editBytesMax;
         if (previous is not null)
         {
             previous.Dispose();

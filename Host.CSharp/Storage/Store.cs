@@ -34,7 +34,7 @@ public sealed class Store : IDisposable
         _current = SnapshotModule.recovered(
             Memtable.Create(chunks), activeLog, recovered.Frozen, recovered.State.Version, recovered.Tables, recovered.Flush, recovered.LastSequence);
         var oldestLog = SnapshotModule.oldestLog(_current);
-        _manifest = new ManifestWriter(folder, recovered.StateSince(oldestLog), NextFileNumber);
+        _manifest = new ManifestWriter(folder, recovered.StateSince(oldestLog), options.ManifestEditBytesMax, NextFileNumber);
         _manifest.Rewrite();
         StoreRecovery.RemoveLeftovers(folder, recovered, oldestLog, log);
         var writer = options.Durability == Durability.Memory ? null : LogWriter.Create(folder, LogKind.WriteAheadLog, activeLog, durable: true);
@@ -74,7 +74,7 @@ public sealed class Store : IDisposable
     /// </summary>
     public static Store Open(StoreOptions options, ILogger log)
     {
-        var folder = DataFolder.Open(options.DataFolder);
+        var folder = DataFolder.Open(options.FileSystem, options.DataFolder);
         try
         {
             return new Store(options, log, folder);
@@ -251,16 +251,19 @@ public sealed class Store : IDisposable
     /// <summary>Deletes the logs whose entries are all in tables.</summary>
     internal void DeleteLogsBefore(FileNumber oldestLog)
     {
-        foreach (var log in Folder.Files().OfType<StoreFile.Log>().Where(log => log.Item.Value < oldestLog.Value))
+        var file = "old logs";
+        try
         {
-            try
+            foreach (var log in Folder.Files().OfType<StoreFile.Log>().Where(log => log.Item.Value < oldestLog.Value))
             {
+                file = FileName.ofFile(log);
                 Folder.Delete(log);
             }
-            catch (IOException cause)
-            {
-                Log.DeleteFailed(FileName.ofFile(log), cause.Message);
-            }
+        }
+        catch (IOException cause)
+        {
+            // The next flush tries again.
+            Log.DeleteFailed(file, cause.Message);
         }
     }
 

@@ -19,4 +19,13 @@ public sealed record StoreOptions
 
     /// <summary>The clock; for tests.</summary>
     public TimeProvider Clock { get; init; } = TimeProvider.System;
+
+    /// <summary>The files; for tests.</summary>
+    internal FileSystem FileSystem { get; init; } = FileSystem.OfOperatingSystem;
+
+    /// <summary>How long failed background work waits until it is tried again; for tests.</summary>
+    internal TimeSpan RetryDelay { get; init; } = TimeSpan.FromSeconds(1);
+
+    /// <summary>How many bytes of edits a manifest takes before it is replaced by a new one; for tests.</summary>
+    internal long ManifestEditBytesMax { get; init; } = 4 << 20;
 }

@@ -24,7 +24,7 @@ internal sealed record RecoveredStore(
 /// <summary>Opens the files of a folder as the engine's recovery decides.</summary>
 internal static class StoreRecovery
 {
-    /// <summary>Reads manifest, tables and logs. Changes nothing but torn tails, which are cut.</summary>
+    /// <summary>Reads manifest, tables and logs. Changes nothing but torn tails, which are cut, and makes durable what was read.</summary>
     internal static RecoveredStore Run(DataFolder folder, Options options, TableFiles tableFiles, ChunkPool chunks, ILogger log)
     {
         var started = Stopwatch.GetTimestamp();
@@ -34,7 +34,7 @@ internal static class StoreRecovery
         var tables = VersionModule.tables(state.Version).ToDictionary(table => table.Item2.Number, table => tableFiles.Open(table.Item2.Number));
         var logs = ListModule.OfSeq(plan.Logs.Select(number => ReadLog(folder, number)));
         var memtables = Require(folder, Recovery.applyLogs(options, FuncConvert.FromFunc(() => Memtable.Create(chunks)), state, logs));
-        CutTornTails(folder, logs, log);
+        SettleLogs(folder, logs, log);
         log.Opened(
             folder.Path,
             tables.Count,
@@ -94,13 +94,18 @@ internal static class StoreRecovery
         return new ReplayedLog(number, bytes, Require(folder, LogFile.replay(LogKind.WriteAheadLog, number, FileName.ofFile(file), bytes)));
     }
 
-    private static void CutTornTails(DataFolder folder, IEnumerable<ReplayedLog> logs, ILogger log)
+    // A killed process may have left records that only the operating system's memory holds. Were they to be torn by a power cut later, after they were
+    // served and others were written behind them, the log would be damaged in the middle.
+    private static void SettleLogs(DataFolder folder, IEnumerable<ReplayedLog> logs, ILogger log)
     {
-        foreach (var torn in logs.Where(torn => torn.Replay.TornBytes > 0))
+        foreach (var replayed in logs)
         {
-            var file = StoreFile.NewLog(torn.Number);
-            folder.Truncate(file, torn.Replay.ValidLengthBytes);
-            log.TornTailCut(FileName.ofFile(file), torn.Replay.TornBytes);
+            var file = StoreFile.NewLog(replayed.Number);
+            folder.Settle(file, replayed.Replay.ValidLengthBytes);
+            if (replayed.Replay.TornBytes > 0)
+            {
+                log.TornTailCut(FileName.ofFile(file), replayed.Replay.TornBytes);
+            }
         }
     }
 

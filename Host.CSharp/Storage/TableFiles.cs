@@ -1,13 +1,12 @@
 using System.Collections.Concurrent;
 using LsmFs.Engine;
-using Microsoft.Win32.SafeHandles;
 
 namespace LsmFs.Host;
 
 /// <summary>The open table files of a store, by number. Thread-safe.</summary>
 internal sealed class TableFiles(DataFolder folder) : IDisposable
 {
-    private readonly ConcurrentDictionary<ulong, SafeFileHandle> _handles = new();
+    private readonly ConcurrentDictionary<ulong, StorageFile> _handles = new();
 
     /// <summary>Opens a table: its footer and its metadata are read and verified.</summary>
     internal Table Open(FileNumber number)
@@ -17,9 +16,9 @@ internal sealed class TableFiles(DataFolder folder) : IDisposable
         var handle = folder.OpenRead(file);
         try
         {
-            var sizeBytes = RandomAccess.GetLength(handle);
+            var sizeBytes = handle.LengthBytes;
             var footer = new byte[Math.Min(TableFormat.footerLengthBytes, sizeBytes)];
-            ReadExactly(handle, footer, sizeBytes - footer.Length);
+            handle.ReadExactly(footer, sizeBytes - footer.Length);
             var decoded = TableFormat.decodeFooter(name, sizeBytes, footer);
             if (decoded.IsError)
             {
@@ -27,7 +26,7 @@ internal sealed class TableFiles(DataFolder folder) : IDisposable
             }
 
             var metadata = new byte[decoded.ResultValue.MetadataLengthBytes];
-            ReadExactly(handle, metadata, decoded.ResultValue.MetadataOffsetBytes);
+            handle.ReadExactly(metadata, decoded.ResultValue.MetadataOffsetBytes);
             var table = TableReader.openTable(number, name, sizeBytes, decoded.ResultValue, metadata);
             if (table.IsError)
             {
@@ -48,7 +47,7 @@ internal sealed class TableFiles(DataFolder folder) : IDisposable
     /// Fills <paramref name="buffer"/> from a table. Throws <see cref="IOException"/> when the disk fails, and also when the file ends early.
     /// </summary>
     internal void Read(Table table, long offsetBytes, Span<byte> buffer) =>
-        ReadExactly(_handles[table.Number.Value], buffer, offsetBytes);
+        _handles[table.Number.Value].ReadExactly(buffer, offsetBytes);
 
     /// <summary>Closes a table that no snapshot holds any more, and deletes its file.</summary>
     internal void Delete(FileNumber number)
@@ -71,21 +70,6 @@ internal sealed class TableFiles(DataFolder folder) : IDisposable
         if (_handles.TryRemove(number.Value, out var handle))
         {
             handle.Dispose();
-        }
-    }
-
-    private static void ReadExactly(SafeFileHandle handle, Span<byte> buffer, long offsetBytes)
-    {
-        while (!buffer.IsEmpty)
-        {
-            var count = RandomAccess.Read(handle, buffer, offsetBytes);
-            if (count == 0)
-            {
-                throw new EndOfStreamException($"the file ends before offset {offsetBytes}");
-            }
-
-            buffer = buffer[count..];
-            offsetBytes += count;
         }
     }
 }

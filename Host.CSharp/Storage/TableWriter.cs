@@ -1,5 +1,4 @@
 using LsmFs.Engine;
-using Microsoft.Win32.SafeHandles;
 
 namespace LsmFs.Host;
 
@@ -13,7 +12,7 @@ internal sealed class WorkCancelledException : Exception;
 internal sealed class TableWriter(Store store)
 {
     private readonly List<FileNumber> _created = [];
-    private SafeFileHandle? _output;
+    private StorageFile? _output;
     private long _outputBytes;
 
     /// <summary>Bytes read from tables.</summary>
@@ -79,15 +78,15 @@ internal sealed class TableWriter(Store store)
             _outputBytes = 0;
         }
 
-        RandomAccess.Write(_output, bytes, _outputBytes);
+        _output.Write(bytes, _outputBytes);
         _outputBytes += bytes.Count;
         WrittenBytes += bytes.Count;
     }
 
     private void FinishTable()
     {
-        Posix.Sync(_output!);
-        _output!.Dispose();
+        _output!.Sync();
+        _output.Dispose();
         _output = null;
     }
 

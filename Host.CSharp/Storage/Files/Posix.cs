@@ -45,11 +45,10 @@ internal static partial class Posix
             return;
         }
 
-        var descriptor = OpenFile(path, OperatingSystem.IsLinux() ? ReadOnlyDirectory : 0);
-        if (descriptor < 0)
+        int descriptor;
+        while ((descriptor = OpenFile(path, OperatingSystem.IsLinux() ? ReadOnlyDirectory : 0)) < 0)
         {
             ThrowUnlessInterrupted($"open the folder {path}");
-            return;
         }
 
         try

@@ -1,0 +1,80 @@
+namespace LsmFs.Host;
+
+/// <summary>
+/// Every operation on files that a store performs. There is one implementation for use; the tests have one that fails where they say, and one that
+/// forgets at a power cut what was not synced. All paths are absolute. Errors are <see cref="IOException"/>; of the
+/// folder and the lock also <see cref="UnauthorizedAccessException"/>.
+/// </summary>
+internal abstract class FileSystem
+{
+    /// <summary>The operating system's.</summary>
+    public static FileSystem OfOperatingSystem { get; } = new OperatingSystemFiles();
+
+    /// <summary>Creates a folder, and those above it, when they are not there; the names of new ones are durable on return.</summary>
+    public abstract void CreateFolder(string path);
+
+    /// <summary>Opens or creates a file that no other process can have open in this way, until it is disposed of.</summary>
+    public abstract IDisposable Lock(string path);
+
+    /// <summary>The names of the files in a folder.</summary>
+    public abstract IReadOnlyList<string> FileNames(string folder);
+
+    /// <summary>Whether there is such a file.</summary>
+    public abstract bool Exists(string path);
+
+    /// <summary>Creates a file that must not be there yet.</summary>
+    public abstract StorageFile Create(string path);
+
+    /// <summary>Opens a file for reads at any place.</summary>
+    public abstract StorageFile OpenRead(string path);
+
+    /// <summary>Opens a file that is there, for changes.</summary>
+    public abstract StorageFile OpenWrite(string path);
+
+    /// <summary>Deletes a file; one that is not there is no error.</summary>
+    public abstract void Delete(string path);
+
+    /// <summary>Gives a file another name, in the place of the file that may have it.</summary>
+    public abstract void Move(string path, string newPath);
+
+    /// <summary>Makes created, renamed and deleted names of a folder durable.</summary>
+    public abstract void SyncFolder(string path);
+}
+
+/// <summary>An open file. Reads are thread-safe.</summary>
+internal abstract class StorageFile : IDisposable
+{
+    /// <summary>Its length in bytes.</summary>
+    public abstract long LengthBytes { get; }
+
+    /// <summary>Reads some bytes from an offset on; 0 at the end of the file.</summary>
+    public abstract int Read(Span<byte> buffer, long offsetBytes);
+
+    /// <summary>Writes all bytes at an offset. After an exception some of them may have been written.</summary>
+    public abstract void Write(ReadOnlySpan<byte> bytes, long offsetBytes);
+
+    /// <summary>Cuts or extends the file.</summary>
+    public abstract void SetLength(long lengthBytes);
+
+    /// <summary>Makes content and length durable. After an exception nobody knows what the disk holds.</summary>
+    public abstract void Sync();
+
+    /// <summary>Closes the file.</summary>
+    public abstract void Dispose();
+
+    /// <summary>Fills a buffer from an offset on; a file that ends early is an <see cref="EndOfStreamException"/>.</summary>
+    public void ReadExactly(Span<byte> buffer, long offsetBytes)
+    {
+        while (!buffer.IsEmpty)
+        {
+            var count = Read(buffer, offsetBytes);
+            if (count == 0)
+            {
+                throw new EndOfStreamException($"the file ends before offset {offsetBytes}");
+            }
+
+            buffer = buffer[count..];
+            offsetBytes += count;
+        }
+    }
+}
