@@ -7,6 +7,9 @@ namespace LsmFs.Engine
 //    everything in a memtable is in one of those logs.
 // 4. `Tables` has for each table of `Version` its opened reader, at the same place.
 
+
+open System.Collections.Generic
+
 /// A memtable that takes no more writes and waits to become a table.
 [<Sealed>]
 type FrozenMemtable(memtable: Memtable, firstLog: FileNumber) =
@@ -49,6 +52,10 @@ type Snapshot
     /// The newest write that readers may see.
     member _.LastSequence = lastSequence
 
+/// The levels of a snapshot to be.
+[<NoEquality; NoComparison>]
+type SnapshotLevels = { Version: Version; Tables: Table[][] }
+
 /// The transitions from one snapshot to the next.
 [<RequireQualifiedAccess>]
 module Snapshot =
@@ -86,36 +93,55 @@ module Snapshot =
             before.LastSequence
         )
 
-    let private withVersion
-        (edit: VersionEdit)
-        (opened: Table list)
-        (frozen: FrozenMemtable[])
-        (before: Snapshot)
-        : Snapshot =
+    /// The levels after an edit whose new tables are opened as `opened`. This is the part of `flushed` and `compacted` that takes time, and
+    /// commits do not make it stale: only another edit would. O(tables of the levels that the edit names).
+    let levelsAfter (edit: VersionEdit) (opened: Table list) (before: Snapshot) : SnapshotLevels =
         let version = Version.apply edit before.Version
 
-        let readers =
-            Seq.append (Seq.concat before.Tables) opened
-            |> Seq.map (fun table -> table.Number, table)
-            |> Map.ofSeq
+        let isTouched (level: int) = not (obj.ReferenceEquals(version.Levels[level], before.Version.Levels[level]))
 
+        let numberOf (FileNumber number) = number
+        let readers = Dictionary<uint64, Table>()
+
+        for table in opened do
+            readers[numberOf table.Number] <- table
+
+        for level, _ in edit.Removed do
+            for table in before.Tables[level] do
+                readers[numberOf table.Number] <- table
+
+        for level, _ in edit.Added do
+            for table in before.Tables[level] do
+                readers[numberOf table.Number] <- table
+
+        {
+            Version = version
+            Tables =
+                version.Levels
+                |> Array.mapi (fun level tables ->
+                    if isTouched level then
+                        tables |> Array.map (fun table -> readers[numberOf table.Number])
+                    else
+                        before.Tables[level])
+        }
+
+    let private withLevels (levels: SnapshotLevels) (frozen: FrozenMemtable[]) (before: Snapshot) : Snapshot =
         Snapshot(
             before.Active,
             before.ActiveLog,
             frozen,
-            version,
-            openTables version (fun number -> readers[number]),
+            levels.Version,
+            levels.Tables,
             before.Flush,
             before.LastSequence
         )
 
-    /// After the oldest frozen memtable became the tables of `edit`, opened as `opened`.
-    let flushed (edit: VersionEdit) (opened: Table list) (before: Snapshot) : Snapshot =
-        withVersion edit opened before.Frozen[.. before.Frozen.Length - 2] before
+    /// After the oldest frozen memtable became tables. O(frozen memtables), so that it can be tried again when a commit came first.
+    let flushed (levels: SnapshotLevels) (before: Snapshot) : Snapshot =
+        withLevels levels before.Frozen[.. before.Frozen.Length - 2] before
 
-    /// After a compaction replaced tables as `edit` says; `opened` are the new ones.
-    let compacted (edit: VersionEdit) (opened: Table list) (before: Snapshot) : Snapshot =
-        withVersion edit opened before.Frozen before
+    /// After a compaction replaced tables. O(1).
+    let compacted (levels: SnapshotLevels) (before: Snapshot) : Snapshot = withLevels levels before.Frozen before
 
     /// The first log that recovery would need: older ones hold nothing that is not in tables.
     let oldestLog (snapshot: Snapshot) : FileNumber =

@@ -29,6 +29,7 @@ internal sealed class BackgroundWork : IDisposable
     private readonly AutoResetEvent _compactionWanted = new(false);
     private readonly Thread _flusher;
     private readonly Thread _compactor;
+    private volatile bool _isStopping;
     private volatile string? _flushFailure;
     private volatile string? _compactionFailure;
 
@@ -41,6 +42,9 @@ internal sealed class BackgroundWork : IDisposable
 
     /// <summary>Why background work fails, in words for a client, or null.</summary>
     internal string? Failure => _flushFailure ?? _compactionFailure;
+
+    /// <summary>Whether no more work is begun.</summary>
+    internal bool IsStopping => _isStopping;
 
     internal BackgroundCounters Counters { get; } = new();
 
@@ -57,6 +61,7 @@ internal sealed class BackgroundWork : IDisposable
     /// <summary>Gives up unfinished work and stops. What was given up is done again after the next start.</summary>
     public void Dispose()
     {
+        _isStopping = true;
         _stopping.Cancel();
         _flushWanted.Set();
         _compactionWanted.Set();
@@ -121,11 +126,10 @@ internal sealed class BackgroundWork : IDisposable
         var started = Stopwatch.GetTimestamp();
         var writer = new TableWriter(_store);
         var tables = writer.Run(Work.flushJob(_store.EngineOptions, snapshot, frozen, _store.NowSeconds()), _stopping.Token);
-        var opened = ListModule.OfSeq(tables);
         _store.Install(
             tables,
             current => Work.flushEdit(current, ListModule.OfSeq(tables.Select(table => table.Meta))),
-            (edit, before) => SnapshotModule.flushed(edit, opened, before));
+            SnapshotModule.flushed);
         Counters.FlushCount++;
         Counters.FlushedBytes += writer.WrittenBytes;
         _store.Log.Flushed(frozen.Memtable.SizeBytes, tables.Count, writer.WrittenBytes, (long)Stopwatch.GetElapsedTime(started).TotalMilliseconds);
@@ -154,16 +158,15 @@ internal sealed class BackgroundWork : IDisposable
         if (Picking.isTrivialMove(plan))
         {
             var edit = Picking.moveEdit(plan);
-            _store.Install([], _ => edit, (applied, before) => SnapshotModule.compacted(applied, FSharpList<Table>.Empty, before));
+            _store.Install([], _ => edit, SnapshotModule.compacted);
             return;
         }
 
         var started = Stopwatch.GetTimestamp();
         var writer = new TableWriter(_store);
         var outputs = writer.Run(Work.compactionJob(_store.EngineOptions, snapshot, plan, _store.NowSeconds()), _stopping.Token);
-        var opened = ListModule.OfSeq(outputs);
         var replacement = Picking.replaceEdit(plan, ListModule.OfSeq(outputs.Select(table => table.Meta)));
-        _store.Install(outputs, _ => replacement, (applied, before) => SnapshotModule.compacted(applied, opened, before));
+        _store.Install(outputs, _ => replacement, SnapshotModule.compacted);
         Counters.CompactionCount++;
         Counters.CompactionReadBytes += writer.ReadBytes;
         Counters.CompactionWrittenBytes += writer.WrittenBytes;

@@ -20,8 +20,11 @@ internal sealed class Committer : IDisposable
     private readonly List<Submission> _group = [];
     private readonly ConcurrentQueue<Memtable> _recyclable = new();
     private readonly ChunkPool _chunks;
+    // Never disposed of, because late submissions may still set it.
     private readonly AutoResetEvent _work = new(false);
     private readonly Thread? _thread;
+    // Under Os: logs of frozen memtables, which a clean end makes durable.
+    private readonly List<LogWriter> _unsynced = [];
     private LogWriter? _log;
     private int _busy;
     private volatile bool _stopping;
@@ -47,13 +50,7 @@ internal sealed class Committer : IDisposable
     internal void Submit(Submission submission)
     {
         _queue.Enqueue(submission);
-        Wake();
-    }
-
-    /// <summary>Looks for work: after a submission, and after background work has made room.</summary>
-    internal void Wake()
-    {
-        if (_thread is null)
+        if (_thread is null || _stopping)
         {
             Drain();
         }
@@ -63,25 +60,54 @@ internal sealed class Committer : IDisposable
         }
     }
 
+    /// <summary>Background work has made room, or failed: what waits is looked at again. Not on the thread that tells so, which has other work.</summary>
+    internal void Wake()
+    {
+        if (_thread is not null)
+        {
+            _work.Set();
+        }
+        else if (!_queue.IsEmpty)
+        {
+            ThreadPool.UnsafeQueueUserWorkItem(static committer => committer.Drain(), this, preferLocal: false);
+        }
+    }
+
     /// <summary>Asks for the active memtable to be frozen after what was submitted before.</summary>
     private sealed class FreezeRequest : Submission
     {
         internal ManualResetEventSlim IsDone { get; } = new(false);
+
+        internal CommitOutcome Outcome { get; private set; }
 
         protected internal override void Execute(WriteContext context)
         {
             // The committer freezes before it executes the group that follows.
         }
 
-        protected internal override void Completed(CommitOutcome outcome) => IsDone.Set();
+        protected internal override void Completed(CommitOutcome outcome)
+        {
+            Outcome = outcome;
+            IsDone.Set();
+        }
     }
 
-    /// <summary>Freezes the active memtable after what was submitted before, and returns when that is done.</summary>
-    internal void FreezeActive()
+    /// <summary>Freezes the active memtable after what was submitted before, and returns when that is done, or why it was refused.</summary>
+    internal string? FreezeActive()
     {
         var request = new FreezeRequest();
         Submit(request);
         request.IsDone.Wait();
+        return request.Outcome.Refusal;
+    }
+
+    /// <summary>Freezes what the last commit left. After <see cref="Stop"/>.</summary>
+    internal void FreezeLast()
+    {
+        if (!_store.Current.Active.IsEmpty)
+        {
+            Freeze();
+        }
     }
 
     /// <summary>Takes a memtable that no reader can reach; its memory serves the next ones.</summary>
@@ -91,7 +117,7 @@ internal sealed class Committer : IDisposable
     internal void Stop()
     {
         _stopping = true;
-        Wake();
+        _work.Set();
         _thread?.Join();
         while (!_queue.IsEmpty || Volatile.Read(ref _busy) != 0)
         {
@@ -101,7 +127,9 @@ internal sealed class Committer : IDisposable
 
         if (_log is not null && _poison is null && _store.Options.Durability == Durability.Os)
         {
+            _unsynced.ForEach(log => log.Sync());
             _log.Sync();
+            _store.Folder.Sync();
         }
     }
 
@@ -109,8 +137,8 @@ internal sealed class Committer : IDisposable
     public void Dispose()
     {
         _log?.Dispose();
+        _unsynced.ForEach(log => log.Dispose());
         _reader.Dispose();
-        _work.Dispose();
     }
 
     private void RunThread()
@@ -180,6 +208,7 @@ internal sealed class Committer : IDisposable
     /// <summary>Commits one group; what went wrong is returned in words for a client, and nothing of the group remains.</summary>
     private string? TryCommitGroup()
     {
+        var isLogged = false;
         try
         {
             FreezeIfNeeded();
@@ -193,6 +222,7 @@ internal sealed class Committer : IDisposable
                     return refusal;
                 }
 
+                isLogged = true;
                 _store.PublishCommit(_context.CommitMemtable(), _context.Flush, _context.LastSequence);
             }
 
@@ -207,6 +237,12 @@ internal sealed class Committer : IDisposable
         {
             TakeAll();
             _store.Log.CommitFailed(cause);
+            if (isLogged)
+            {
+                // The next group would use the sequence numbers of what is in the log again.
+                SetPoison(cause);
+            }
+
             return "internal error, see the server's log";
         }
         finally
@@ -295,15 +331,56 @@ internal sealed class Committer : IDisposable
         var number = _store.NextFileNumber();
         if (_log is not null)
         {
-            var next = LogWriter.Create(_store.Folder, LogKind.WriteAheadLog, number, durable: _store.Options.Durability == Durability.Sync);
-            _log.Dispose();
+            SyncCut(_log);
+            var isSync = _store.Options.Durability == Durability.Sync;
+            var next = LogWriter.Create(_store.Folder, LogKind.WriteAheadLog, number, durable: isSync);
+            if (isSync)
+            {
+                _log.Dispose();
+            }
+            else
+            {
+                DisposeFlushed();
+                _unsynced.Add(_log);
+            }
+
             _log = next;
         }
 
         _store.PublishFrozen(Memtable.Create(_chunks), number);
     }
 
-    private void SetPoison(IOException cause)
+    /// <summary>Before records go to another log: an unfinished one that came back behind a power cut would look like damage then.</summary>
+    private void SyncCut(LogWriter log)
+    {
+        if (!log.HasUnsyncedCut)
+        {
+            return;
+        }
+
+        try
+        {
+            log.Sync();
+        }
+        catch (IOException cause)
+        {
+            SetPoison(cause);
+            throw;
+        }
+    }
+
+    private void DisposeFlushed()
+    {
+        var oldestLog = SnapshotModule.oldestLog(_store.Current);
+        foreach (var flushed in _unsynced.Where(log => log.Number.Value < oldestLog.Value))
+        {
+            flushed.Dispose();
+        }
+
+        _unsynced.RemoveAll(log => log.Number.Value < oldestLog.Value);
+    }
+
+    private void SetPoison(Exception cause)
     {
         _poison = "the log could not be written durably; writes stopped until the server is restarted";
         _store.Log.Poisoned(cause.Message);

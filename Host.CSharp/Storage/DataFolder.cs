@@ -90,16 +90,18 @@ internal sealed class DataFolder : IDisposable
         handle.Sync();
     }
 
-    /// <summary>Replaces a small file in one step: a crash leaves the old content or the new. Durable on return.</summary>
-    internal void Replace(StoreFile file, ReadOnlySpan<byte> content)
+    /// <summary>Writes the content that a file is to have after <see cref="Replace"/>. Durable on return.</summary>
+    internal void Prepare(ReadOnlySpan<byte> content)
     {
         Delete(StoreFile.Temporary);
-        using (var handle = Create(StoreFile.Temporary))
-        {
-            handle.Write(content, 0);
-            handle.Sync();
-        }
+        using var handle = Create(StoreFile.Temporary);
+        handle.Write(content, 0);
+        handle.Sync();
+    }
 
+    /// <summary>Gives a file the prepared content in one step: a crash leaves the old content or the new. Durable on return.</summary>
+    internal void Replace(StoreFile file)
+    {
         _files.Move(PathOf(StoreFile.Temporary), PathOf(file));
         Sync();
     }

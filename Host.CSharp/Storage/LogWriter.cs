@@ -24,6 +24,9 @@ internal sealed class LogWriter : IDisposable
     /// <summary>Bytes of the whole frames in the file.</summary>
     internal long LengthBytes { get; private set; }
 
+    /// <summary>Whether what an unfinished append left was cut off, and the disk may not know yet.</summary>
+    internal bool HasUnsyncedCut { get; private set; }
+
     /// <summary>
     /// Creates a log file with its header. Header and name are durable on return when <paramref name="durable"/>. A file that could not be
     /// completed is deleted again.
@@ -50,7 +53,15 @@ internal sealed class LogWriter : IDisposable
         catch
         {
             file.Dispose();
-            folder.Delete(name);
+            try
+            {
+                folder.Delete(name);
+            }
+            catch (IOException)
+            {
+                // The reason to tell is the first one; a log without records is deleted with the logs before it, a manifest at the next start.
+            }
+
             throw;
         }
     }
@@ -70,6 +81,7 @@ internal sealed class LogWriter : IDisposable
             try
             {
                 _file.SetLength(LengthBytes);
+                HasUnsyncedCut = true;
             }
             catch (IOException)
             {
@@ -83,7 +95,11 @@ internal sealed class LogWriter : IDisposable
     }
 
     /// <summary>Makes all appended frames durable. After an exception the file must not be used again: what the disk holds is unknown.</summary>
-    internal void Sync() => _file.Sync();
+    internal void Sync()
+    {
+        _file.Sync();
+        HasUnsyncedCut = false;
+    }
 
     /// <summary>Closes the file.</summary>
     public void Dispose() => _file.Dispose();

@@ -1,4 +1,5 @@
 using LsmFs.Engine;
+using Microsoft.Extensions.Logging;
 
 namespace LsmFs.Host;
 
@@ -10,70 +11,88 @@ internal sealed class ManifestWriter : IDisposable
 {
     private readonly DataFolder _folder;
     private readonly Func<FileNumber> _nextFileNumber;
+    private readonly ILogger _logger;
+    // Manifests that nothing needs once CURRENT is known to name the one in force.
+    private readonly List<FileNumber> _obsolete = [];
     private readonly ByteBuffer _frame = new(4096);
     private LogWriter? _log;
     private ManifestState _state;
     private readonly long _editBytesMax;
     private long _rewriteAtBytes;
 
-    internal ManifestWriter(DataFolder folder, ManifestState state, long editBytesMax, Func<FileNumber> nextFileNumber)
+    internal ManifestWriter(DataFolder folder, ManifestState state, long editBytesMax, Func<FileNumber> nextFileNumber, ILogger logger)
     {
         _folder = folder;
         _state = state;
         _editBytesMax = editBytesMax;
         _nextFileNumber = nextFileNumber;
+        _logger = logger;
     }
 
-    /// <summary>Starts a new manifest with the whole state and makes <c>CURRENT</c> name it, then deletes the one before.</summary>
+    /// <summary>
+    /// Whether the last <see cref="Append"/> failed such that the edit may be on disk all the same. Otherwise a failed edit has not happened.
+    /// </summary>
+    internal bool IsUndecided { get; private set; }
+
+    /// <summary>Starts a new manifest with the whole state and makes <c>CURRENT</c> name it, then deletes the ones before.</summary>
     internal void Rewrite()
     {
         var number = _nextFileNumber();
         _state = ManifestReplay.apply(WithNextFile(VersionEditModule.empty), _state);
         var next = LogWriter.Create(_folder, LogKind.Manifest, number, durable: true);
+        var mayBeNamed = false;
         try
         {
             AppendTo(next, ManifestReplay.snapshot(_state));
-            _folder.Replace(StoreFile.Current, ManifestReplay.encodeCurrent(number));
+            next.Sync();
+            _folder.Prepare(ManifestReplay.encodeCurrent(number));
+            mayBeNamed = true;
+            _folder.Replace(StoreFile.Current);
         }
         catch
         {
-            // CURRENT may or may not name the new file by now, so it stays; recovery removes the one that is not named.
             next.Dispose();
+            _obsolete.Add(number);
+            if (!mayBeNamed)
+            {
+                // At once: what failed for want of space must not take more of it with every attempt.
+                DeleteObsolete();
+            }
+
             throw;
         }
 
-        var previous = _log;
+        if (_log is not null)
+        {
+            _log.Dispose();
+            _obsolete.Add(_log.Number);
+        }
+
         _log = next;
         _rewriteAtBytes = next.LengthBytes + _editBytesMax;
-        if (previous is not null)
-        {
-            previous.Dispose();
-            _folder.Delete(StoreFile.NewManifest(previous.Number));
-        }
+        DeleteObsolete();
     }
 
     /// <summary>
-    /// Makes an edit durable. Throws <see cref="IOException"/>; the edit has then not happened, and the manifest is rewritten before the next one, because
-    /// its end is not known any more.
+    /// Makes an edit durable. Throws <see cref="IOException"/>; the manifest is rewritten without the edit before the next one then, because its end is not
+    /// known any more.
     /// </summary>
     internal void Append(VersionEdit edit)
     {
-        var complete = WithNextFile(edit);
+        IsUndecided = false;
         if (_log is null || _log.LengthBytes >= _rewriteAtBytes)
         {
             Rewrite();
         }
 
-        try
-        {
-            AppendTo(_log!, complete);
-        }
-        catch (IOException)
-        {
-            _rewriteAtBytes = 0;
-            throw;
-        }
-
+        var complete = WithNextFile(edit);
+        var rewriteAtBytes = _rewriteAtBytes;
+        _rewriteAtBytes = 0;
+        AppendTo(_log!, complete);
+        IsUndecided = true;
+        _log!.Sync();
+        IsUndecided = false;
+        _rewriteAtBytes = rewriteAtBytes;
         _state = ManifestReplay.apply(complete, _state);
     }
 
@@ -91,6 +110,23 @@ internal sealed class ManifestWriter : IDisposable
         LogFile.finishFrame(_frame, log.Seed, start);
         var isIntact = true;
         log.Append(_frame.Written, ref isIntact);
-        log.Sync();
+    }
+
+    private void DeleteObsolete()
+    {
+        foreach (var number in _obsolete)
+        {
+            var file = StoreFile.NewManifest(number);
+            try
+            {
+                _folder.Delete(file);
+            }
+            catch (IOException cause)
+            {
+                _logger.DeleteFailed(FileName.ofFile(file), cause.Message);
+            }
+        }
+
+        _obsolete.Clear();
     }
 }

@@ -34,7 +34,7 @@ public sealed class Store : IDisposable
         _current = SnapshotModule.recovered(
             Memtable.Create(chunks), activeLog, recovered.Frozen, recovered.State.Version, recovered.Tables, recovered.Flush, recovered.LastSequence);
         var oldestLog = SnapshotModule.oldestLog(_current);
-        _manifest = new ManifestWriter(folder, recovered.StateSince(oldestLog), options.ManifestEditBytesMax, NextFileNumber);
+        _manifest = new ManifestWriter(folder, recovered.StateSince(oldestLog), options.ManifestEditBytesMax, NextFileNumber, log);
         _manifest.Rewrite();
         StoreRecovery.RemoveLeftovers(folder, recovered, oldestLog, log);
         var writer = options.Durability == Durability.Memory ? null : LogWriter.Create(folder, LogKind.WriteAheadLog, activeLog, durable: true);
@@ -130,17 +130,12 @@ public sealed class Store : IDisposable
     /// <summary>Writes the active memtable and all frozen ones to tables, and returns when that is done. Throws <see cref="StoreException"/> when it fails.</summary>
     public void Flush()
     {
-        _committer.FreezeActive();
-        var waiting = Current.Frozen;
-        while (Current.Frozen.Any(waiting.Contains))
+        if (_committer.FreezeActive() is { } refusal)
         {
-            if (BackgroundFailure is { } failure)
-            {
-                throw new StoreException($"the flush failed: {failure}");
-            }
-
-            Thread.Sleep(1);
+            throw new StoreException($"the flush failed: {refusal}");
         }
+
+        AwaitFlush();
     }
 
     /// <summary>
@@ -156,14 +151,15 @@ public sealed class Store : IDisposable
 
         try
         {
+            // First, so that everything that was accepted is in what is made durable.
+            _committer.Stop();
             if (Options.Durability == Durability.Memory)
             {
-                Flush();
+                _committer.FreezeLast();
+                AwaitFlush();
                 // A flush_all after the last value is in no memtable, and so in no flush.
                 Install([], current => Work.flushEdit(current, FSharpList<TableMeta>.Empty), (_, before) => before);
             }
-
-            _committer.Stop();
         }
         finally
         {
@@ -172,6 +168,20 @@ public sealed class Store : IDisposable
             _manifest.Dispose();
             Tables.Dispose();
             Folder.Dispose();
+        }
+    }
+
+    private void AwaitFlush()
+    {
+        var waiting = Current.Frozen;
+        while (Current.Frozen.Any(waiting.Contains))
+        {
+            if ((BackgroundFailure ?? (_background.IsStopping ? "the store is closing" : null)) is { } failure)
+            {
+                throw new StoreException($"the flush failed: {failure}");
+            }
+
+            Thread.Sleep(1);
         }
     }
 
@@ -205,10 +215,10 @@ public sealed class Store : IDisposable
 
     /// <summary>
     /// Makes background work durable, then visible: the edit is decided from the snapshot, recorded in the manifest, and only then published.
-    /// <paramref name="made"/> are the tables that the edit adds. When the manifest cannot be written nobody knows whether the edit is on disk, so
+    /// <paramref name="made"/> are the tables that the edit adds. When the manifest cannot be synced nobody knows whether the edit is on disk, so
     /// they stay until a later manifest says that they are not needed.
     /// </summary>
-    internal void Install(IReadOnlyList<Table> made, Func<Snapshot, VersionEdit> decide, Func<VersionEdit, Snapshot, Snapshot> transition)
+    internal void Install(IReadOnlyList<Table> made, Func<Snapshot, VersionEdit> decide, Func<SnapshotLevels, Snapshot, Snapshot> transition)
     {
         lock (_manifestLock)
         {
@@ -217,21 +227,40 @@ public sealed class Store : IDisposable
             {
                 _manifest.Append(edit);
             }
-            catch (IOException)
+            catch
             {
-                _undecided.AddRange(made.Select(table => table.Number));
+                if (_manifest.IsUndecided)
+                {
+                    _undecided.AddRange(made.Select(table => table.Number));
+                }
+                else
+                {
+                    // At once: what failed for want of space must not take more of it with every attempt.
+                    Delete(made.Select(table => table.Number));
+                }
+
                 throw;
             }
 
+            // Outside the loop: commits come in between all the time, and nobody else changes the levels.
+            var levels = SnapshotModule.levelsAfter(edit, ListModule.OfSeq(made), Current);
             Snapshot before;
             do
             {
                 before = Current;
             }
-            while (!TryPublish(before, transition(edit, before)));
+            while (!TryPublish(before, transition(levels, before)));
 
-            _undecided.ForEach(DeleteTable);
+            Delete(_undecided);
             _undecided.Clear();
+        }
+    }
+
+    private void Delete(IEnumerable<FileNumber> tables)
+    {
+        foreach (var table in tables)
+        {
+            DeleteTable(table);
         }
     }
 

@@ -185,7 +185,7 @@ type Store() =
             let made = runJob (Work.flushJob options snapshot frozen now)
             let edit = Work.flushEdit snapshot (made |> List.map _.Meta)
             record edit
-            snapshot <- Snapshot.flushed edit made snapshot
+            snapshot <- Snapshot.flushed (Snapshot.levelsAfter edit made snapshot) snapshot
             removeFiles ()
             frozen.Memtable.Recycle()
 
@@ -201,7 +201,7 @@ type Store() =
                     made, Picking.replaceEdit plan (made |> List.map _.Meta)
 
             record edit
-            snapshot <- Snapshot.compacted edit made snapshot
+            snapshot <- Snapshot.compacted (Snapshot.levelsAfter edit made snapshot) snapshot
             removeFiles ()
 
     member _.Reopen() : unit =

@@ -74,6 +74,9 @@ type Writes(changes: Change list) =
         isDone.Wait()
         Option.ofObj refusal
 
+    /// Whether there is an outcome.
+    member _.IsAnswered = isDone.IsSet
+
     override _.Execute context =
         for change in changes do
             match change with
@@ -85,17 +88,17 @@ type Writes(changes: Change list) =
         refusal <- outcome.Refusal
         isDone.Set()
 
-let optionsOn (disk: SimulatedDisk) : StoreOptions =
+let optionsOn (disk: SimulatedDisk) (durability: Durability) : StoreOptions =
     StoreOptions(
         DataFolder = "/simulated",
-        Durability = Durability.Sync,
+        Durability = durability,
         EngineOptions = tinyOptions,
         FileSystem = disk,
         RetryDelay = TimeSpan.FromMilliseconds 1.0,
-        ManifestEditBytesMax = 1500L
+        ManifestEditBytesMax = 400L
     )
 
-let openOn (disk: SimulatedDisk) : Store = Store.Open(optionsOn disk, NullLogger.Instance)
+let openOn (disk: SimulatedDisk) : Store = Store.Open(optionsOn disk Durability.Sync, NullLogger.Instance)
 
 /// All that a client would be told.
 let read (store: Store) : Contents =

@@ -4,9 +4,11 @@ module LsmFs.Host.Tests.FaultTests
 // the same store or after a restart; nothing acknowledged is lost, nothing refused appears, and no file is left over.
 
 open System
+open System.Collections.Generic
 open System.IO
 open System.Threading
 open Expecto
+open Expecto.Flip
 open LsmFs.Host
 open LsmFs.Host.Tests.DiskScript
 open LsmFs.Host.Tests.SimulatedDisk
@@ -22,31 +24,46 @@ let rec private again (attempts: int) (body: unit -> 'result) : 'result =
     | :? StoreException
     | :? IOException when attempts > 1 -> again (attempts - 1) body
 
-/// Takes a store through the script while the operation with a number fails; returns how it failed, if it came to that.
-let private runWith (label: string) (failing: int) (error: unit -> exn) : string option =
+/// Takes a store through the script while the operation with a number fails, and some after it; returns how it failed, if it came to that.
+let private runWith (label: string) (failing: int) (count: int) (error: unit -> exn) : string option =
     let disk = SimulatedDisk DiskImage.empty
     let mutable failed = None
+    let mutable syncFailed = false
     // What could not be deleted, or not found, stays until the next start; everything else is cleared away by the store itself.
     let mutable undeleted: string -> bool = fun _ -> false
     let isExcused (file: string) = undeleted file
 
     disk.FailWith(fun operation ->
-        if operation.Index = failing then
-            undeleted <-
-                match operation.Kind with
-                | "delete" -> (=) operation.File
-                | "list" -> _.EndsWith(".wal")
-                | _ -> fun _ -> false
+        if operation.Index >= failing && operation.Index < failing + count then
+            let excuse (isExcused: string -> bool) =
+                let others = undeleted
+                undeleted <- fun file -> isExcused file || others file
 
-            failed <- Some $"{label}: {operation.Kind} {operation.File}, operation {failing}"
+            match operation.Kind with
+            | "delete" -> excuse ((=) operation.File)
+            | "list" -> excuse _.EndsWith(".wal")
+            | "sync" when operation.File = "." || operation.File.StartsWith "MANIFEST" -> syncFailed <- true
+            | _ -> ()
+
+            if failed.IsNone then
+                failed <- Some $"{label}: {operation.Kind} {operation.File}, operation {failing}"
+
             Some(error ())
         else
             None)
 
+    // The moments after a failed sync are the ones in which nobody knows what is on the disk.
+    let possible = ref [ Map.empty ]
+    let moments = List<DiskImage * Contents list>()
+
+    disk.Observe(fun image ->
+        if syncFailed && moments.Count < 12 then
+            moments.Add(image, possible.Value))
+
     let context () = failed |> Option.defaultValue label
     // A write whose sync failed was refused and may still be found after a restart.
     let mutable allowed: Contents list = [ Map.empty ]
-    let openStore () = again 2 (fun () -> openOn disk)
+    let openStore () = again (count + 1) (fun () -> openOn disk)
 
     let close (store: Store) =
         try
@@ -58,7 +75,7 @@ let private runWith (label: string) (failing: int) (error: unit -> exn) : string
     let mutable store = openStore ()
 
     let checkContents () =
-        let found = again 2 (fun () -> read store)
+        let found = again (count + 1) (fun () -> read store)
 
         if not (List.contains found allowed) then
             failtest $"{context ()}: found {show found}; allowed is {allowed |> List.map show}"
@@ -71,38 +88,51 @@ let private runWith (label: string) (failing: int) (error: unit -> exn) : string
         store <- openStore ()
         checkContents ()
 
+    let isPoisoned () =
+        match store.Statistics.WriteRefusal with
+        | null -> false
+        | refusal -> refusal.Contains "restarted"
+
     let awaitWrites () =
-        if not (SpinWait.SpinUntil((fun () -> isNull store.Statistics.WriteRefusal), TimeSpan.FromSeconds 5.0)) then
+        if isPoisoned () then
+            reopen ()
+        elif not (SpinWait.SpinUntil((fun () -> isNull store.Statistics.WriteRefusal), TimeSpan.FromSeconds 5.0)) then
             failtest $"{context ()}: writes stay refused: {store.Statistics.WriteRefusal}"
 
-    let flush () =
+    let rec flush (attempts: int) =
         try
             store.Flush()
-        with :? StoreException ->
+        with :? StoreException when attempts > 1 ->
             awaitWrites ()
-            store.Flush()
+            flush (attempts - 1)
 
     let rec write (changes: Change list) =
         let before = List.head allowed
         let after = apply before changes
         let writes = Writes changes
+        possible.Value <- [ before; after ]
         store.Submit writes
 
         match writes.Wait() with
-        | None -> allowed <- [ after ]
+        | None ->
+            allowed <- [ after ]
+            possible.Value <- [ after ]
+
         | Some refusal ->
             if refusal.Contains "internal" then
                 failtest $"{context ()}: refused with {refusal}"
 
             checkContents ()
 
-            if refusal.Contains "restarted" then
+            if isPoisoned () then
                 allowed <- [ before; after ]
                 close store
                 store <- openStore ()
                 checkContents ()
             else
                 awaitWrites ()
+
+            possible.Value <- allowed
 
             if allowed <> [ after ] then
                 write changes
@@ -112,7 +142,7 @@ let private runWith (label: string) (failing: int) (error: unit -> exn) : string
             for step in script do
                 match step with
                 | Write changes -> write changes
-                | Flush -> flush ()
+                | Flush -> flush 20
                 | Reopen -> reopen ()
 
             checkContents ()
@@ -132,20 +162,62 @@ let private runWith (label: string) (failing: int) (error: unit -> exn) : string
 
             settle (fun _ -> false) $"{context ()}: after the end" disk store
 
+        for image, possible in moments do
+            for loss in [ Everything; NothingUnsynced ] do
+                let disk = SimulatedDisk(DiskImage.after loss image)
+                use store = openOn disk
+                let found = read store
+
+                if not (List.contains found possible) then
+                    failtest
+                        $"{context ()}: kept {loss} soon after, found {show found}; possible is {possible |> List.map show}"
+
         failed
     with
     | :? AssertException -> reraise ()
     | unexpected -> failtest $"{context ()}: {unexpected}"
 
-let private everyOperation (label: string) (error: unit -> exn) =
-    testCase $"every operation fails once: {label}" (fun () ->
+let private everyOperation (label: string) (step: int) (count: int) (error: unit -> exn) =
+    testCase $"every operation fails: {label}" (fun () ->
         let mutable failing = 1
         // Threads take turns as they like, so the number of operations varies a little.
-        while (runWith label failing error).IsSome do
-            failing <- failing + 1
+        while (runWith label failing count error).IsSome do
+            failing <- failing + step
 
-        Expect.isGreaterThan failing 300 "operations that failed")
+        Expect.isGreaterThan "operations that failed" (failing, 300))
 
 [<Tests>]
 let tests =
-    testList "Faults" [ everyOperation "no space" noSpace; everyOperation "input/output error" inputOutput ]
+    testList "Faults" [
+        everyOperation "no space, once" 1 1 noSpace
+        everyOperation "no space, three times" 5 3 noSpace
+        everyOperation "input/output error, once" 1 1 inputOutput
+        everyOperation "input/output error, twice" 5 2 inputOutput
+
+        testCase "a table of an edit that may be on disk stays until a manifest without the edit is in force" (fun () ->
+            let disk = SimulatedDisk DiskImage.empty
+            use store = openOn disk
+            let writes = Writes [ Put(1, "one"B) ]
+            store.Submit writes
+            writes.Wait() |> Expect.isNone "accepted"
+            let mutable syncFailures = 0
+            let mutable rewriteFailures = 0
+
+            disk.FailWith(fun operation ->
+                if operation.File.StartsWith "MANIFEST" && operation.Kind = "sync" && syncFailures = 0 then
+                    syncFailures <- 1
+                    Some(inputOutput ())
+                elif operation.File.StartsWith "MANIFEST" && operation.Kind = "create" then
+                    rewriteFailures <- rewriteFailures + 1
+                    Some(noSpace ())
+                else
+                    None)
+
+            Expect.throwsT<StoreException> "the flush" (fun () -> store.Flush())
+
+            SpinWait.SpinUntil((fun () -> rewriteFailures >= 3), TimeSpan.FromSeconds 5.0)
+            |> Expect.isTrue "tried again"
+
+            use after = openOn (SimulatedDisk(DiskImage.after Everything disk.Image))
+            read after |> Expect.equal "what was written" (Map.ofList [ 1, "one"B ]))
+    ]
