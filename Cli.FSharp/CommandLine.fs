@@ -4,69 +4,32 @@ open System
 open Argu
 open LsmFs.Engine
 
-/// What a command line asks for.
-type ParsedCommandLine =
-    /// Serve with these options.
-    | Serve of Options: ServeOptions
-    /// Print this on stdout and end with 0.
-    | ShowHelp of HelpText: string
-    /// Print this on stdout and end with 0.
-    | ShowVersion of VersionText: string
-    /// Print this line on stderr and end with `CommandLine.RefusalExitCode`.
-    | Refuse of Reason: string
-
-/// `refusing { ... }`: the first `Error` is the outcome.
-[<Sealed>]
-type internal RefusingBuilder() =
-    member _.Bind(result: Result<'value, string>, next: 'value -> Result<'next, string>) = Result.bind next result
-    member _.Return(value: 'value) : Result<'value, string> = Ok value
-
 /// `argv` -> what it asks for. Reads nothing else and writes nothing.
 [<Sealed; AbstractClass>]
 type CommandLine private () =
-
-    static let refusing = RefusingBuilder()
 
     static let versionNumber =
         match typeof<ServeOptions>.Assembly.GetName().Version with
         | null -> "0.0.0"
         | version -> version.ToString 3
 
-    // What getopt must know of Argu's cases, so that a flag is declared once.
-    static let flagsOf (cases: ArgumentCaseInfo list) : Flag list =
-        cases
-        |> List.map (fun case ->
-            let names = case.CommandLineNames.Value
+    static let title = $"lsmfs {versionNumber}: a persistent memcached server on a log-structured merge-tree"
 
-            {
-                Long = names |> List.find (fun name -> name.StartsWith "--")
-                Short =
-                    names
-                    |> List.tryFind (fun name -> not (name.StartsWith "--"))
-                    |> Option.map (fun name -> name[1])
-                    |> ValueOption.ofOption
-                TakesValue = case.UnionCaseInfo.GetFields().Length > 0
-            })
-
-    // Argu shows the one form it reads, which `-p=<number>` is not for a user: that would be getopt's value `=<number>`.
     static let helpOf (parser: ArgumentParser<ServeArguments>) =
         String.Join(
             Environment.NewLine,
-            $"lsmfs {versionNumber}: a persistent memcached server on a log-structured merge-tree",
+            ToolCommandLine.helpText title "lsmfs [serve] [flags]" parser,
             "",
-            "USAGE: lsmfs [serve] [flags]",
+            "OTHER COMMANDS, each with a --help of its own:",
             "",
-            parser.PrintUsage(hideSyntax = true, usageStringCharacterWidth = 100).Replace("=<", " <").TrimEnd()
+            ToolCommandLine.overview
         )
 
     static let serveOptions (results: ParseResults<ServeArguments>) : Result<ServeOptions, string> =
-        let valueOf given parse missing =
-            match given with
-            | Some text -> parse text
-            | None -> Ok missing
+        let valueOf given parse missing = ToolCommandLine.valueOf given parse missing
 
         // A flag given again replaces what it said before, as with getopt; -l and -v add up.
-        refusing {
+        ToolCommandLine.refusing {
             let! port = valueOf (results.TryGetResult Port) Values.parsePort Values.portDefault
             let! addresses = Values.parseAddresses port (results.GetResults Listen)
 
@@ -106,10 +69,10 @@ type CommandLine private () =
         }
 
     static let parseServe (words: string list) : Result<ParsedCommandLine, string> =
-        refusing {
+        ToolCommandLine.refusing {
             // A test checks the structure of the flags, once; checking it here is a tenth of the time until the first reply.
             let parser = ArgumentParser.Create<ServeArguments>(programName = "lsmfs", checkStructure = false)
-            let! normalised = Argv.normalise (flagsOf (parser.GetArgumentCases())) words
+            let! normalised = Argv.normalise (ToolCommandLine.flagsOf (parser.GetArgumentCases())) words
             let results = parser.ParseCommandLine(Array.ofList normalised)
 
             if results.Contains Help then
@@ -121,7 +84,7 @@ type CommandLine private () =
                 return Serve options
         }
 
-    static let subcommands = Map [ "serve", parseServe ]
+    static let subcommands = Map [ "serve", parseServe; "tree", ToolCommandLine.parseTree title ]
 
     /// The version of lsmfs, `x.y.z`.
     static member Version: string = versionNumber
@@ -147,4 +110,11 @@ type CommandLine private () =
 
         match parsed with
         | Ok parsed -> parsed
-        | Error reason -> Refuse $"lsmfs: {reason} (lsmfs --help lists the flags)"
+        | Error reason ->
+            let help =
+                if subcommand <> "serve" && subcommands.ContainsKey subcommand then
+                    $"lsmfs {subcommand} --help"
+                else
+                    "lsmfs --help"
+
+            Refuse $"lsmfs: {reason} ({help} lists the flags)"

@@ -6,6 +6,9 @@ switch (CommandLine.Parse(args))
     case ParsedCommandLine.Serve serve:
         return await ServeCommand.RunAsync(serve.Options);
 
+    case ParsedCommandLine.Tree tree:
+        return ToolCommand.Run(() => TreeCommand.Run(tree.Options));
+
     case ParsedCommandLine.ShowHelp help:
         Console.Out.WriteLine(help.HelpText);
         return ExitCode.Success;

@@ -1,0 +1,15 @@
+namespace LsmFs.Cli
+
+open Argu
+
+/// The flags of `lsmfs tree`.
+[<DisableHelpFlags; RequireQualifiedAccess>]
+type TreeArguments =
+    | [<EqualsAssignment>] Data of folder: string
+    | [<AltCommandLine("-h")>] Help
+
+    interface IArgParserTemplate with
+        member argument.Usage =
+            match argument with
+            | Data _ -> "folder of the data (default: ./data)"
+            | Help -> "print this and stop"

@@ -1,0 +1,103 @@
+namespace LsmFs.Cli
+
+open System
+open Argu
+
+/// What a command line asks for.
+type ParsedCommandLine =
+    /// Serve with these options.
+    | Serve of Options: ServeOptions
+    /// Show the levels of a store.
+    | Tree of Options: TreeOptions
+    /// Print this on stdout and end with 0.
+    | ShowHelp of HelpText: string
+    /// Print this on stdout and end with 0.
+    | ShowVersion of VersionText: string
+    /// Print this line on stderr and end with `CommandLine.RefusalExitCode`.
+    | Refuse of Reason: string
+
+/// `refusing { ... }`: the first `Error` is the outcome.
+[<Sealed>]
+type internal RefusingBuilder() =
+    member _.Bind(result: Result<'value, string>, next: 'value -> Result<'next, string>) = Result.bind next result
+    member _.Return(value: 'value) : Result<'value, string> = Ok value
+
+/// The commands beside `serve`, and what all commands share.
+[<RequireQualifiedAccess>]
+module internal ToolCommandLine =
+
+    let refusing = RefusingBuilder()
+
+    /// The commands, one on a line.
+    let overview =
+        String.Join(
+            Environment.NewLine,
+            "    lsmfs tree            shows the levels of a store, its server running or not"
+        )
+
+    // What getopt must know of Argu's cases, so that a flag is declared once.
+    let flagsOf (cases: ArgumentCaseInfo list) : Flag list =
+        cases
+        |> List.map (fun case ->
+            let names = case.CommandLineNames.Value
+
+            {
+                Long = names |> List.find (fun name -> name.StartsWith "--")
+                Short =
+                    names
+                    |> List.tryFind (fun name -> not (name.StartsWith "--"))
+                    |> Option.map (fun name -> name[1])
+                    |> ValueOption.ofOption
+                TakesValue = case.UnionCaseInfo.GetFields().Length > 0
+            })
+
+    /// What a flag says, or what holds without it.
+    let valueOf
+        (given: string option)
+        (parse: string -> Result<'value, string>)
+        (missing: 'value)
+        : Result<'value, string> =
+        match given with
+        | Some text -> parse text
+        | None -> Ok missing
+
+    // Argu shows the one form it reads, which `-p=<number>` is not for a user: that would be getopt's value `=<number>`.
+    let helpText (title: string) (usage: string) (parser: ArgumentParser<'arguments>) : string =
+        String.Join(
+            Environment.NewLine,
+            title,
+            "",
+            $"USAGE: {usage}",
+            "",
+            parser.PrintUsage(hideSyntax = true, usageStringCharacterWidth = 100).Replace("=<", " <").TrimEnd()
+        )
+
+    /// Reads the words behind a command's name: its help when `isHelp` is among the flags, else what `read` makes of them.
+    let private parse<'arguments when 'arguments :> IArgParserTemplate>
+        (help: ArgumentParser<'arguments> -> string)
+        (isHelp: ParseResults<'arguments> -> bool)
+        (read: ParseResults<'arguments> -> Result<ParsedCommandLine, string>)
+        (words: string list)
+        : Result<ParsedCommandLine, string> =
+        let parser = ArgumentParser.Create<'arguments>(programName = "lsmfs", checkStructure = false)
+
+        Argv.normalise (flagsOf (parser.GetArgumentCases())) words
+        |> Result.bind (fun normalised ->
+            let results = parser.ParseCommandLine(Array.ofList normalised)
+
+            if isHelp results then
+                Ok(ShowHelp(help parser))
+            else
+                read results)
+
+    let private dataFolder (given: string option) : Result<string, string> =
+        valueOf given Values.parseDataFolder Values.dataFolderDefault
+
+    /// `lsmfs tree`.
+    let parseTree (title: string) : string list -> Result<ParsedCommandLine, string> =
+        parse<TreeArguments>
+            (helpText title "lsmfs tree [flags]: shows the levels of a store, its server running or not")
+            _.Contains(TreeArguments.Help)
+            (fun results ->
+                dataFolder (results.TryGetResult TreeArguments.Data)
+                |> Result.map (fun folder -> Tree { DataFolder = folder }))

@@ -1,0 +1,60 @@
+using LsmFs.Engine;
+using Microsoft.FSharp.Core;
+
+namespace LsmFs.Host;
+
+/// <summary>What the manifest of a folder says, and which one it was.</summary>
+internal sealed record ManifestReading(FileNumber Number, ManifestState State, byte[] Bytes);
+
+/// <summary>Reads the manifest in force and changes nothing.</summary>
+internal static class ManifestFile
+{
+    // The server of a store replaces its manifest, and deletes the one that was read about a moment ago.
+    private const int AttemptCountMax = 5;
+
+    // The same for every memory budget.
+    private static readonly int LevelCount = OptionsModule.ofBudget(OptionsModule.memoryBudgetBytesMin).LevelCount;
+
+    /// <summary>
+    /// Reads the manifest that <c>CURRENT</c> names, whether a server is running on the folder or not. A damaged or missing manifest is the error; so
+    /// is a missing <c>CURRENT</c>. Throws <see cref="IOException"/> when the disk fails.
+    /// </summary>
+    public static FSharpResult<ManifestReading, Corruption> Read(string folder)
+    {
+        var current = FileName.ofFile(StoreFile.Current);
+        for (var attempt = 1; ; attempt++)
+        {
+            if (!File.Exists(Path.Combine(folder, current)))
+            {
+                return Damaged(current, "it is not there, and without it nobody knows which manifest is in force");
+            }
+
+            var named = ManifestReplay.decodeCurrent(File.ReadAllBytes(Path.Combine(folder, current)));
+            if (named.IsError)
+            {
+                return FSharpResult<ManifestReading, Corruption>.NewError(named.ErrorValue);
+            }
+
+            var name = FileName.ofFile(StoreFile.NewManifest(named.ResultValue));
+            try
+            {
+                var bytes = File.ReadAllBytes(Path.Combine(folder, name));
+                var state = ManifestReplay.replay(LevelCount, named.ResultValue, name, bytes);
+                return state.IsError
+                    ? FSharpResult<ManifestReading, Corruption>.NewError(state.ErrorValue)
+                    : FSharpResult<ManifestReading, Corruption>.NewOk(new ManifestReading(named.ResultValue, state.ResultValue, bytes));
+            }
+            catch (FileNotFoundException) when (attempt < AttemptCountMax)
+            {
+                Thread.Sleep(1);
+            }
+            catch (FileNotFoundException)
+            {
+                return Damaged(current, $"it names {name}, and that is not there");
+            }
+        }
+    }
+
+    private static FSharpResult<ManifestReading, Corruption> Damaged(string file, string reason) =>
+        FSharpResult<ManifestReading, Corruption>.NewError(new Corruption(file, 0, reason));
+}

@@ -1,0 +1,25 @@
+namespace LsmFs.Host;
+
+/// <summary>What the commands beside <c>serve</c> share: a failure is one line on stderr and an exit code.</summary>
+internal static class ToolCommand
+{
+    /// <summary>Carries a command out, and returns its exit code.</summary>
+    public static int Run(Func<int> command)
+    {
+        try
+        {
+            return command();
+        }
+        catch (Exception failure)
+        {
+            var isKnown = failure is StoreException or IOException or UnauthorizedAccessException;
+            var message = OneLineFormatter.InOneLine(failure.Message);
+            Console.Error.WriteLine(isKnown ? $"lsmfs: {message}" : $"lsmfs: unexpected {failure.GetType().Name}: {message}");
+            return isKnown ? ExitCode.Failure : ExitCode.Fault;
+        }
+    }
+
+    /// <summary>Says that there is nothing in a folder that a command could work on.</summary>
+    public static StoreException NoStore(string path) =>
+        new($"there is no store in {path}; choose another folder with --data");
+}
