@@ -84,7 +84,12 @@ type CommandLine private () =
                 return Serve options
         }
 
-    static let subcommands = Map [ "serve", parseServe; "tree", ToolCommandLine.parseTree title ]
+    static let subcommands =
+        Map [
+            "serve", parseServe
+            "tree", ToolCommandLine.parseTree title
+            "check", ToolCommandLine.parseCheck title
+        ]
 
     /// The version of lsmfs, `x.y.z`.
     static member Version: string = versionNumber

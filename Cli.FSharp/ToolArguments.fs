@@ -13,3 +13,15 @@ type TreeArguments =
             match argument with
             | Data _ -> "folder of the data (default: ./data)"
             | Help -> "print this and stop"
+
+/// The flags of `lsmfs check`.
+[<DisableHelpFlags; RequireQualifiedAccess>]
+type CheckArguments =
+    | [<EqualsAssignment>] Data of folder: string
+    | [<AltCommandLine("-h")>] Help
+
+    interface IArgParserTemplate with
+        member argument.Usage =
+            match argument with
+            | Data _ -> "folder of the data (default: ./data)"
+            | Help -> "print this and stop"

@@ -9,6 +9,8 @@ type ParsedCommandLine =
     | Serve of Options: ServeOptions
     /// Show the levels of a store.
     | Tree of Options: TreeOptions
+    /// Say what is wrong with a store.
+    | Check of Options: CheckOptions
     /// Print this on stdout and end with 0.
     | ShowHelp of HelpText: string
     /// Print this on stdout and end with 0.
@@ -32,7 +34,8 @@ module internal ToolCommandLine =
     let overview =
         String.Join(
             Environment.NewLine,
-            "    lsmfs tree            shows the levels of a store, its server running or not"
+            "    lsmfs tree            shows the levels of a store, its server running or not",
+            "    lsmfs check           reads every byte of a store and says what is wrong with it"
         )
 
     // What getopt must know of Argu's cases, so that a flag is declared once.
@@ -101,3 +104,12 @@ module internal ToolCommandLine =
             (fun results ->
                 dataFolder (results.TryGetResult TreeArguments.Data)
                 |> Result.map (fun folder -> Tree { DataFolder = folder }))
+
+    /// `lsmfs check`.
+    let parseCheck (title: string) : string list -> Result<ParsedCommandLine, string> =
+        parse<CheckArguments>
+            (helpText title "lsmfs check [flags]: reads every byte of a store and says what is wrong with it")
+            _.Contains(CheckArguments.Help)
+            (fun results ->
+                dataFolder (results.TryGetResult CheckArguments.Data)
+                |> Result.map (fun folder -> Check { DataFolder = folder }))

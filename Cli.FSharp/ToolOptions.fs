@@ -5,3 +5,9 @@ type TreeOptions = {
     /// The folder of the data, as given.
     DataFolder: string
 }
+
+/// What `lsmfs check` is to do.
+type CheckOptions = {
+    /// The folder of the data, as given.
+    DataFolder: string
+}

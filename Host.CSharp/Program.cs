@@ -9,6 +9,9 @@ switch (CommandLine.Parse(args))
     case ParsedCommandLine.Tree tree:
         return ToolCommand.Run(() => TreeCommand.Run(tree.Options));
 
+    case ParsedCommandLine.Check check:
+        return ToolCommand.Run(() => CheckCommand.Run(check.Options));
+
     case ParsedCommandLine.ShowHelp help:
         Console.Out.WriteLine(help.HelpText);
         return ExitCode.Success;

@@ -1,5 +1,6 @@
 using LsmFs.Engine;
 using Microsoft.FSharp.Core;
+using Microsoft.Win32.SafeHandles;
 
 namespace LsmFs.Host;
 
@@ -34,14 +35,32 @@ internal sealed class DataFolder : IDisposable
             throw new StoreException($"cannot create the data folder {full}: {cause.Message}; choose another one with --data", cause);
         }
 
+        return Lock(files, full, forReading: false);
+    }
+
+    /// <summary>
+    /// Locks a folder that is there, to read it and change nothing, not even by creating its lock: a folder without one has no server, and is
+    /// not locked. Throws <see cref="StoreException"/>.
+    /// </summary>
+    internal static DataFolder OpenReadOnly(FileSystem files, string path)
+    {
+        var full = System.IO.Path.GetFullPath(path);
+        return files.Exists(System.IO.Path.Combine(full, FileName.ofFile(StoreFile.Lock)))
+            ? Lock(files, full, forReading: true)
+            : new DataFolder(files, full, new SafeFileHandle());
+    }
+
+    private static DataFolder Lock(FileSystem files, string full, bool forReading)
+    {
         var lockPath = System.IO.Path.Combine(full, FileName.ofFile(StoreFile.Lock));
         try
         {
-            return new DataFolder(files, full, files.Lock(lockPath));
+            return new DataFolder(files, full, files.Lock(lockPath, forReading));
         }
         catch (UnauthorizedAccessException cause)
         {
-            throw new StoreException($"the data folder {full} is not writable by this user; change its owner or choose another one with --data", cause);
+            var missing = forReading ? "readable" : "writable";
+            throw new StoreException($"the data folder {full} is not {missing} by this user; change its owner or choose another one with --data", cause);
         }
         catch (IOException cause) when (IsSharingViolation(cause))
         {

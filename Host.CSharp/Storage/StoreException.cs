@@ -17,7 +17,10 @@ public sealed class StoreException : Exception
     {
     }
 
+    /// <summary>The damage that it is about, or null.</summary>
+    internal Corruption? Damage { get; private init; }
+
     /// <summary>Damaged bytes in a file of the store.</summary>
     internal static StoreException Damaged(string dataFolder, Corruption corruption) =>
-        new($"the data in {dataFolder} is damaged: {corruption}");
+        new($"the data in {dataFolder} is damaged: {corruption}") { Damage = corruption };
 }

@@ -19,7 +19,10 @@ let private refuses (line: string) (start: string) (finish: string) =
 [<Tests>]
 let tests =
     testList "ToolCommandLine" [
-        test "the flags are as Argu wants them" { Argu.ArgumentParser<TreeArguments>.CheckStructure() }
+        test "the flags are as Argu wants them" {
+            Argu.ArgumentParser<TreeArguments>.CheckStructure()
+            Argu.ArgumentParser<CheckArguments>.CheckStructure()
+        }
 
         test "tree" {
             gives "tree" (Tree { DataFolder = "./data" })
@@ -27,8 +30,13 @@ let tests =
             gives "tree --data=a --data=b" (Tree { DataFolder = "b" })
         }
 
+        test "check" {
+            gives "check" (Check { DataFolder = "./data" })
+            gives "check --data=/srv/lsmfs" (Check { DataFolder = "/srv/lsmfs" })
+        }
+
         test "every command has a help, which names its flags, and serve's names every command" {
-            for command in [ "tree" ] do
+            for command in [ "tree"; "check" ] do
                 for flag in [ "-h"; "--help" ] do
                     match parse $"{command} {flag}" with
                     | ShowHelp text ->
@@ -42,7 +50,7 @@ let tests =
         }
 
         test "what is no flag of a command is refused, and its own help is named" {
-            for command in [ "tree" ] do
+            for command in [ "tree"; "check" ] do
                 let help = $"(lsmfs {command} --help lists the flags)"
                 refuses $"{command} -p 1" "there is no flag -p" help
                 refuses $"{command} --data" "--data needs a value" help

@@ -13,8 +13,11 @@ internal abstract class FileSystem
     /// <summary>Creates a folder, and those above it, when they are not there; the names of new ones are durable on return.</summary>
     public abstract void CreateFolder(string path);
 
-    /// <summary>Opens or creates a file that no other process can have open in this way, until it is disposed of.</summary>
-    public abstract IDisposable Lock(string path);
+    /// <summary>
+    /// Opens a file that no other process can have open in this way, until it is disposed of. It is created when it is not there, unless the lock is only
+    /// held to read.
+    /// </summary>
+    public abstract IDisposable Lock(string path, bool forReading);
 
     /// <summary>The names of the files in a folder.</summary>
     public abstract IReadOnlyList<string> FileNames(string folder);

@@ -25,7 +25,10 @@ internal sealed class OperatingSystemFiles : FileSystem
         }
     }
 
-    public override IDisposable Lock(string path) => File.OpenHandle(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+    public override IDisposable Lock(string path, bool forReading) =>
+        forReading
+            ? File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.None)
+            : File.OpenHandle(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
 
     public override IReadOnlyList<string> FileNames(string folder) => [.. Directory.EnumerateFiles(folder).Select(file => Path.GetFileName(file))];
 

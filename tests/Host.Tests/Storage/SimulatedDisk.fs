@@ -203,7 +203,7 @@ type SimulatedDisk(start: DiskImage) =
 
     override _.CreateFolder _ = ()
 
-    override _.Lock path =
+    override _.Lock(path, _) =
         operate "lock" (fileName path) ignore (fun () ->
             if isLocked then
                 raise (IOException("locked", 11))

@@ -1,0 +1,237 @@
+using LsmFs.Engine;
+using Microsoft.FSharp.Collections;
+
+namespace LsmFs.Host;
+
+/// <summary>Reads every file of a store once, and prints what the engine finds wrong with it.</summary>
+internal sealed class StoreCheck
+{
+    private const int ReadLengthBytesMax = 1 << 20;
+
+    private readonly DataFolder _folder;
+    private readonly IReadOnlyList<StoreFile> _files;
+    private readonly long _totalBytes;
+    private readonly Progress _progress;
+    private readonly HashSet<string> _damagedFiles = [];
+    private byte[] _buffer = new byte[ReadLengthBytesMax];
+    private int _damageCount;
+    private int _remnantCount;
+    private int _tableCount;
+    private int _logCount;
+    private long _entryCount;
+
+    internal StoreCheck(DataFolder folder)
+    {
+        _folder = folder;
+        _files = Directory.Exists(folder.Path) ? folder.Files() : [];
+        if (!folder.Exists(StoreFile.Current) && Recovery.isNewStore(ListModule.OfSeq(_files)))
+        {
+            throw ToolCommand.NoStore(folder.Path);
+        }
+
+        _totalBytes = _files.Sum(SizeOf);
+        _progress = new Progress("checked", _totalBytes);
+    }
+
+    /// <summary>Checks everything; whether the store is whole.</summary>
+    internal bool Run()
+    {
+        using (_progress)
+        {
+            var manifest = CheckManifest();
+            CheckTables(manifest?.State);
+            CheckLogs(manifest?.State);
+        }
+
+        var read = $"{Count(_tableCount, "table")} with {_entryCount} entries, {Count(_logCount, "log")}, {ByteSize.Text(_totalBytes)}";
+        var remnants = _remnantCount == 0 ? "" : $", {Count(_remnantCount, "note")}";
+        Console.Out.WriteLine(
+            _damageCount == 0
+                ? $"whole: {read}{remnants}"
+                : $"damaged: {Count(_damageCount, "finding")} in {Count(_damagedFiles.Count, "file")}; {read}{remnants}");
+        return _damageCount == 0;
+    }
+
+    private static string Count(long count, string what) => count == 1 ? $"1 {what}" : $"{count} {what}s";
+
+    private ManifestReading? CheckManifest()
+    {
+        var read = ManifestFile.Read(_folder.Path);
+        if (read.IsError)
+        {
+            Report(read.ErrorValue);
+            return null;
+        }
+
+        var manifest = read.ResultValue;
+        _progress.Advance(manifest.Bytes.Length, 0);
+        Report(Check.manifest(manifest.Number, manifest.Bytes));
+        Report(Check.files(manifest.Number, manifest.State, ListModule.OfSeq(_files)));
+        foreach (var corruption in Check.levels(manifest.Number, manifest.State))
+        {
+            Report(corruption);
+        }
+
+        return manifest;
+    }
+
+    // Without a manifest nobody knows which tables are the store's, so that all of them are checked, each for itself.
+    private void CheckTables(ManifestState? state)
+    {
+        var known = state is null ? [] : VersionModule.tables(state.Version).ToDictionary(table => table.Item2.Number, table => table.Item2);
+        foreach (var number in _files.OfType<StoreFile.Table>().Select(table => table.Item).Order())
+        {
+            var meta = known.GetValueOrDefault(number);
+            if (state is null || meta is not null)
+            {
+                CheckTable(number, meta);
+            }
+        }
+    }
+
+    private void CheckTable(FileNumber number, TableMeta? meta)
+    {
+        var name = FileName.ofFile(StoreFile.NewTable(number));
+        using var tables = new TableFiles(_folder);
+        try
+        {
+            _tableCount++;
+            var table = tables.Open(number);
+            if (meta is not null)
+            {
+                Report(Check.tableAgainstManifest(meta, table));
+            }
+
+            var check = new TableCheck(table);
+            CheckBlocks(tables, table, check);
+            _entryCount += check.EntryCount;
+            var recount = check.Recount;
+            if (recount.IsSome)
+            {
+                Report(Check.tableAgainstRecount(table, recount.Value));
+            }
+        }
+        catch (StoreException cause) when (cause.Damage is { } damage)
+        {
+            Report(damage);
+        }
+        catch (IOException cause)
+        {
+            Report(new Corruption(name, 0, $"it cannot be read: {cause.Message}"));
+        }
+    }
+
+    private void CheckBlocks(TableFiles tables, Table table, TableCheck check)
+    {
+        var next = 0;
+        while (next < table.BlockCount)
+        {
+            var first = next;
+            var start = table.BlockHandle(first).OffsetBytes;
+            var length = 0;
+            do
+            {
+                length += table.BlockHandle(next).LengthBytes;
+                next++;
+            }
+            while (next < table.BlockCount && table.BlockHandle(next).LengthBytes <= ReadLengthBytesMax - length);
+
+            if (length > _buffer.Length)
+            {
+                _buffer = new byte[length];
+            }
+
+            try
+            {
+                tables.Read(table, start, _buffer.AsSpan(0, length));
+            }
+            catch (IOException cause)
+            {
+                check.Skip();
+                Report(new Corruption(table.File, start, $"{length} bytes cannot be read: {cause.Message}"));
+                continue;
+            }
+
+            var before = check.EntryCount;
+            for (var block = first; block < next; block++)
+            {
+                var verified = check.Block(block, _buffer, (int)(table.BlockHandle(block).OffsetBytes - start));
+                if (verified.IsError)
+                {
+                    Report(verified.ErrorValue);
+                }
+            }
+
+            _progress.Advance(length, check.EntryCount - before);
+        }
+    }
+
+    private void CheckLogs(ManifestState? state)
+    {
+        var logs = Check.noLogs;
+        foreach (var number in _files.OfType<StoreFile.Log>().Select(log => log.Item).Order())
+        {
+            if (state is not null && number.Value < state.OldestLog.Value)
+            {
+                continue;
+            }
+
+            _logCount++;
+            try
+            {
+                var bytes = _folder.ReadAll(StoreFile.NewLog(number));
+                var (next, findings) = Check.addLog(number, bytes, logs);
+                logs = next;
+                Report(findings);
+                _progress.Advance(bytes.Length, 0);
+            }
+            catch (IOException cause)
+            {
+                Report(new Corruption(FileName.ofFile(StoreFile.NewLog(number)), 0, $"it cannot be read: {cause.Message}"));
+            }
+        }
+
+        Report(Check.finishLogs(logs));
+    }
+
+    private long SizeOf(StoreFile file) => new FileInfo(Path.Combine(_folder.Path, FileName.ofFile(file))).Length;
+
+    private void Report(IEnumerable<Finding> findings)
+    {
+        foreach (var finding in findings)
+        {
+            switch (finding)
+            {
+                case Finding.Damage damage:
+                    Report(damage.Item);
+                    break;
+
+                case Finding.Remnant remnant:
+                    _remnantCount++;
+                    Print($"note: {remnant.Item}; a crash leaves such things, and the next start clears them away");
+                    break;
+            }
+        }
+    }
+
+    private void Report(IEnumerable<Corruption> corruptions)
+    {
+        foreach (var corruption in corruptions)
+        {
+            Report(corruption);
+        }
+    }
+
+    private void Report(Corruption corruption)
+    {
+        _damageCount++;
+        _damagedFiles.Add(corruption.File);
+        Print($"damage: {corruption}");
+    }
+
+    private void Print(string line)
+    {
+        _progress.Clear();
+        Console.Out.WriteLine(OneLineFormatter.InOneLine(line));
+    }
+}

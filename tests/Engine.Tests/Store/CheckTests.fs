@@ -1,0 +1,348 @@
+module LsmFs.Engine.Tests.CheckTests
+
+open System
+open Expecto
+open LsmFs.Engine
+open LsmFs.Engine.Tests.Generators
+open LsmFs.Engine.Tests.ManifestGenerators
+open LsmFs.Engine.Tests.TableFixtures
+
+/// All that a check has to say of one table file, and its recount.
+let private checkBytes (file: byte[]) : Corruption list * TableProperties voption =
+    match openBytes file with
+    | Error corruption -> [ corruption ], ValueNone
+    | Ok table ->
+        let check = TableCheck table
+
+        let damaged = [
+            for block in 0 .. table.BlockCount - 1 do
+                let handle = table.BlockHandle block
+                // At an offset of its own, as in a buffer of several blocks.
+                let buffer = Array.append [| 9uy; 9uy |] (Array.sub file (int handle.OffsetBytes) handle.LengthBytes)
+
+                match check.Block(block, buffer, 2) with
+                | Error corruption -> corruption
+                | Ok() -> ()
+        ]
+
+        let recounted =
+            match check.Recount with
+            | ValueSome recount -> Check.tableAgainstRecount table recount
+            | ValueNone -> []
+
+        damaged @ recounted, check.Recount
+
+let private smallModel =
+    modelFrom 5UL [
+        for index in 1..12 do
+            {
+                WriteKey = Text.Encoding.ASCII.GetBytes $"key{index:D2}"
+                WriteValue =
+                    (if index = 4 then
+                         ValueNone
+                     else
+                         ValueSome(Array.create 10 (byte index)))
+                WriteFlags = uint32 (index % 2)
+                WriteExpirySeconds = (if index % 3 = 0 then uint32 (1000 + index) else 0u)
+                WriteCas = 0UL
+            }
+    ]
+
+/// Adds one to the byte at `field` of a block's content (from its end when it is negative), and makes the checksum right again.
+let private withByte (start: int) (length: int) (field: int) (file: byte[]) : byte[] =
+    let changed = Array.copy file
+    let contentEnd = start + length - BlockTrailer.lengthBytes
+    let at = if field < 0 then contentEnd + field else start + field
+    changed[at] <- changed[at] + 1uy
+    let checksum = Checksum.compute (ReadOnlySpan<byte>(changed, start, length - 4))
+    Coding.writeU32 (Span<byte> changed) (start + length - 4) checksum
+    changed
+
+let private footerOf (file: byte[]) : TableFooter =
+    match TableFormat.decodeFooter fileName file.LongLength (span file) with
+    | Ok footer -> footer
+    | Error corruption -> failtest $"%O{corruption}"
+
+let private stateOf (levels: TableMeta list list) : ManifestState = {
+    ManifestReplay.initial levels.Length with
+        Version = { Levels = levels |> List.map Array.ofList |> Array.ofList }
+        NextFile = FileNumber 100UL
+        LastSequence = SequenceNumber 100UL
+}
+
+let private sequences (smallest: uint64) (largest: uint64) (table: TableMeta) : TableMeta = {
+    table with
+        Properties = {
+            table.Properties with
+                SmallestSequence = SequenceNumber smallest
+                LargestSequence = SequenceNumber largest
+        }
+}
+
+let private table (number: uint64) (smallest: string) (largest: string) : TableMeta =
+    tableOf number (keyBytes smallest) (keyBytes largest) 1000L |> sequences number number
+
+let private levelFindings (levels: TableMeta list list) : string list =
+    Check.levels (FileNumber 3UL) (stateOf levels) |> List.map _.Reason
+
+let private reasons (findings: Finding list) : string list =
+    findings
+    |> List.map (function
+        | Damage corruption -> $"damage %O{corruption}"
+        | Remnant corruption -> $"remnant %O{corruption}")
+
+/// A log with one batch for each list of sequence numbers.
+let private logOf (number: uint64) (batches: uint64 list list) : byte[] =
+    let buffer = ByteBuffer 256
+    let seed = LogFile.appendHeader buffer WriteAheadLog (FileNumber number) 77UL
+
+    for batch in batches do
+        let start = LogFile.startFrame buffer
+
+        for sequence in batch do
+            let header = {
+                Kind = EntryKind.Value
+                Sequence = SequenceNumber sequence
+                Flags = 0u
+                ExpirySeconds = 0u
+                Cas = 0UL
+            }
+
+            EntryFormat.append buffer header (span "key"B) (span "value"B) |> ignore
+
+        LogFile.finishFrame buffer seed start
+
+    buffer.ToArray()
+
+let private checkLogs (logs: (uint64 * byte[]) list) : string list =
+    let mutable check = Check.noLogs
+    let findings = ResizeArray<Finding>()
+
+    for number, bytes in logs do
+        let struct (next, found) = Check.addLog (FileNumber number) bytes check
+        check <- next
+        findings.AddRange found
+
+    findings.AddRange(Check.finishLogs check)
+    reasons (List.ofSeq findings)
+
+[<Tests>]
+let tests =
+    testList "Check" [
+        property "a table as it was built is whole, and its recount is its properties"
+        <| fun (writes: Write list) ->
+            let model = modelFrom 1UL writes
+
+            if not model.IsEmpty then
+                let file, properties = buildTaking 3 tinyOptions model
+                let findings, recount = checkBytes file
+                Expect.isEmpty findings "findings"
+                Expect.equal recount (ValueSome properties) "recount"
+                Expect.isEmpty (Check.tableAgainstManifest (openOrFail file).Meta (openOrFail file)) "its own meta"
+
+        test "every changed byte of a table is found" {
+            let file = build tinyOptions smallModel
+            Expect.isGreaterThan (openOrFail file).BlockCount 2 "blocks"
+
+            for offset in 0 .. file.Length - 1 do
+                for change in [ 1uy; 0x80uy ] do
+                    let changed = Array.copy file
+                    changed[offset] <- changed[offset] ^^^ change
+                    let findings, _ = checkBytes changed
+                    Expect.isNonEmpty findings $"offset {offset}"
+                    Expect.all findings (fun finding -> finding.File = fileName) "the file is named"
+        }
+
+        test "a recount finds properties that lie under a right checksum, each field of them" {
+            let file = build tinyOptions smallModel
+            let footer = footerOf file
+            let start = int footer.PropertiesOffsetBytes
+
+            for field, name in
+                [
+                    7, "entries"
+                    15, "tombstones"
+                    23, "key bytes"
+                    31, "value bytes"
+                    39, "smallest sequence number"
+                    47, "largest sequence number"
+                    51, "earliest expiry"
+                ] do
+                let lying = withByte start footer.PropertiesLengthBytes field file
+
+                let findings = fst (checkBytes lying)
+                Expect.equal findings.Length 1 name
+                Expect.stringContains findings.Head.Reason $"do not: {name} " name
+        }
+
+        test "a wrong fingerprint under a right checksum hides a key, and is found" {
+            let file = build tinyOptions smallModel
+            let handle = (openOrFail file).BlockHandle 1
+            let start = int handle.OffsetBytes
+
+            // Before the count of entries comes the last fingerprint.
+            let lying = withByte start handle.LengthBytes -3 file
+
+            let findings = fst (checkBytes lying)
+            Expect.equal findings.Length 1 "one finding"
+            Expect.stringContains findings.Head.Reason "a lookup does not find the key" "the reason"
+        }
+
+        test "what the manifest says of a table must be so" {
+            let table = openOrFail (build tinyOptions smallModel)
+            let meta = table.Meta
+
+            let finds (change: TableMeta) (reason: string) =
+                let findings = Check.tableAgainstManifest change table
+                Expect.equal findings.Length 1 reason
+                Expect.stringContains findings.Head.Reason reason reason
+
+            finds { meta with SizeBytes = 7L } "the manifest says 7 bytes"
+
+            finds
+                { meta with Properties = { meta.Properties with SmallestKey = "k y"B } }
+                "smallest key k%20y, not key01"
+
+            finds
+                { meta with Properties = { meta.Properties with LatestExpirySeconds = 5000u } }
+                "latest expiry 5000, not 0"
+        }
+
+        editProperty "the state after any edits that fit has its levels in order"
+        <| fun (edits: Edit list) ->
+            let version =
+                edits
+                |> List.fold
+                    (fun version (Edit edit) ->
+                        match Version.refusal edit version with
+                        | None -> Version.apply edit version
+                        | Some _ -> version)
+                    (Version.empty 7)
+
+            let state = { stateOf [] with Version = version }
+
+            let findings =
+                Check.levels (FileNumber 3UL) state
+                |> List.filter (fun finding ->
+                    // Generated tables take their sequence numbers and their own from the air.
+                    not (finding.Reason.Contains "sequence number" || finding.Reason.Contains "next new file"))
+
+            Expect.isEmpty findings "findings"
+
+        test "levels out of order are found" {
+            let first, second, both = table 1UL "a" "c", table 2UL "d" "f", table 3UL "b" "e"
+
+            Expect.isEmpty
+                (levelFindings [ [ both; second; first ]; [ first; second ]; [ both ] ]
+                 |> List.filter (fun reason -> not (reason.Contains "twice")))
+                "in order"
+
+            Expect.equal
+                (levelFindings [ []; [ second; first ] ])
+                [ "tables 000002 and 000001 of level 1 are not in order of their keys" ]
+                "order"
+
+            Expect.equal
+                (levelFindings [ []; [ first; both ] ])
+                [ "tables 000001 and 000003 of level 1 overlap" ]
+                "overlap"
+
+            Expect.equal (levelFindings [ [ first ]; [ first ] ]) [ "table 000001 is in the levels twice" ] "twice"
+
+            Expect.equal
+                (levelFindings [ [ first; second ] ])
+                [ "tables 000001 and 000002 of level 0 are not in order, newest first" ]
+                "level 0"
+
+            Expect.equal
+                (levelFindings [ [ sequences 1UL 9UL first; sequences 5UL 6UL both ] ])
+                [ "tables 000001 and 000003 of level 0 overlap in keys and in sequence numbers" ]
+                "level 0"
+
+            Expect.isEmpty
+                (levelFindings [ [ sequences 1UL 9UL first; sequences 5UL 6UL second ] ])
+                "two tables of a flush"
+
+            Expect.equal
+                (levelFindings [ []; [ table 100UL "a" "b" |> sequences 1UL 101UL ] ])
+                [
+                    "table 000100 is there, though the next new file is 000100"
+                    "table 000100 goes up to sequence number 101, past the last one, 100"
+                ]
+                "numbers"
+        }
+
+        test "missing files are damage, and files that nothing refers to are remnants" {
+            let state = {
+                stateOf [ [ table 7UL "a" "b"; table 6UL "c" "d" ] ] with
+                    OldestLog = FileNumber 8UL
+            }
+
+            let found (files: StoreFile list) =
+                reasons (Check.files (FileNumber 3UL) state (StoreFile.Current :: StoreFile.Lock :: files))
+
+            let whole = [
+                StoreFile.Manifest(FileNumber 3UL)
+                StoreFile.Table(FileNumber 6UL)
+                StoreFile.Table(FileNumber 7UL)
+                StoreFile.Log(FileNumber 8UL)
+                StoreFile.Log(FileNumber 9UL)
+            ]
+
+            Expect.isEmpty (found whole) "whole"
+
+            Expect.equal
+                (found (List.except [ StoreFile.Table(FileNumber 6UL) ] whole))
+                [ "damage 000006.sst: offset 0: MANIFEST-000003 names this table, and it is not there" ]
+                "a table"
+
+            Expect.equal
+                (found (List.except [ StoreFile.Log(FileNumber 8UL) ] whole))
+                [
+                    "damage 000008.wal: offset 0: MANIFEST-000003 needs this log, and it is not there, though 000009.wal is"
+                ]
+                "a log"
+
+            for extra, name in
+                [
+                    StoreFile.Table(FileNumber 5UL), "000005.sst"
+                    StoreFile.Log(FileNumber 7UL), "000007.wal"
+                    StoreFile.Manifest(FileNumber 2UL), "MANIFEST-000002"
+                    StoreFile.Temporary, "CURRENT.tmp"
+                ] do
+                Expect.equal
+                    (found (extra :: whole))
+                    [ $"remnant {name}: offset 0: MANIFEST-000003 has no need of this file" ]
+                    name
+        }
+
+        test "logs: torn ends, and sequence numbers that do not ascend" {
+            let first, second = logOf 8UL [ [ 1UL; 2UL ]; [ 3UL ] ], logOf 9UL [ [ 4UL ] ]
+            let torn = Array.append first [| 1uy; 2uy |]
+            let empty = logOf 9UL []
+            Expect.isEmpty (checkLogs [ 8UL, first; 9UL, second ]) "whole"
+            let end' = $"000008.wal: offset {first.Length}: it ends in 2 bytes that are no whole record"
+            Expect.equal (checkLogs [ 8UL, torn; 9UL, empty ]) [ $"remnant {end'}" ] "torn at the end"
+
+            Expect.equal
+                (checkLogs [ 8UL, torn; 9UL, second ])
+                [ $"damage {end'}, and a later log has records" ]
+                "in the middle"
+
+            let again = logOf 9UL [ [ 3UL ] ]
+
+            Expect.equal
+                (checkLogs [ 8UL, first; 9UL, again ])
+                [ "damage 000009.wal: offset 48: sequence number 3 follows 3" ]
+                "again"
+        }
+
+        test "every changed byte of a log is found" {
+            let whole = logOf 8UL [ [ 1UL; 2UL ]; [ 3UL ] ]
+
+            for offset in 0 .. whole.Length - 1 do
+                let changed = Array.copy whole
+                changed[offset] <- changed[offset] ^^^ 1uy
+                Expect.equal (checkLogs [ 8UL, changed ]).Length 1 $"offset {offset}"
+        }
+    ]
