@@ -1,7 +1,9 @@
 namespace LsmFs.Engine
 
-// Leveled compaction. Level 0 is due by its number of tables, because every lookup may have to ask each of them; a deeper level is due by its size.
-// From a deeper level one table moves at a time: the one that drags the least of the next level along, for each byte moved.
+// Leveled compaction, sized from the bottom. Level 0 is due by its number of tables, because every lookup may have to ask each of them. A deeper
+// level is due by its size: each may hold a fraction of the one below it, so that what is old and hidden stays a fraction of the store, whatever
+// the store's size (RocksDB's level_compaction_dynamic_level_bytes). From a deeper level one table moves at a time: the one that drags the least
+// of the next level along, for each byte that it moves or will remove. docs/ARCHITECTURE.md has the numbers that this was chosen by.
 
 /// What to merge: tables of a level with the tables of the next level that they overlap. A value: it can be logged, printed and replayed.
 type CompactionPlan = {
@@ -17,26 +19,33 @@ type CompactionPlan = {
 [<RequireQualifiedAccess>]
 module Picking =
 
-    /// The size in bytes at which a level below level 0 is due.
-    let levelTargetBytes (options: Options) (level: int) : int64 =
-        let rec grow (target: int64) (steps: int) =
-            if steps = 0 then
-                target
-            else
-                grow (target * int64 options.LevelSizeMultiplier) (steps - 1)
+    /// The deepest level that has tables; 1 at least. All the store's data is there, but for what was written since.
+    let bottomLevel (version: Version) : int =
+        version.Levels |> Array.tryFindIndexBack (Array.isEmpty >> not) |> Option.defaultValue 1 |> max 1
 
-        grow options.LevelOneSizeBytes (level - 1)
+    let private power (options: Options) (exponent: int) : float = float options.LevelSizeMultiplier ** float exponent
 
-    /// How due a level is: 1 and more means it should be compacted. The deepest level has nowhere to go.
+    /// The size in bytes at which a level below level 0 is due. The bottom level is due when there is room for another level above it.
+    let levelTargetBytes (options: Options) (version: Version) (level: int) : float =
+        let bottom = bottomLevel version
+
+        if level >= bottom then
+            float options.LevelOneSizeBytes * power options (level - 1)
+        else
+            // A level that may hold next to nothing would only pass on what comes, in pieces too small.
+            let least = float options.LevelOneSizeBytes / float options.LevelSizeMultiplier
+            max least (float (Version.levelSizeBytes version bottom) / power options (bottom - level))
+
+    /// How due a level is: 1 and more means it should be compacted. The deepest level there can be has nowhere to go.
     let score (options: Options) (version: Version) (level: int) : float =
         if level = 0 then
             float version.Levels[0].Length / float options.LevelZeroTableCountTrigger
         elif level >= options.LevelCount - 1 then
             0.0
         else
-            float (Version.levelSizeBytes version level) / float (levelTargetBytes options level)
+            float (Version.levelSizeBytes version level) / levelTargetBytes options version level
 
-    /// The tables of a level whose key ranges overlap any of `tables`' whole range, in the level's order.
+    /// The tables of a level below level 0 that overlap the whole range of `tables`, in key order. O(tables + log of the level's tables + result).
     let private overlapping (version: Version) (level: int) (tables: TableMeta[]) : TableMeta[] =
         let smallest =
             tables
@@ -48,10 +57,30 @@ module Picking =
             |> Array.map _.Properties.LargestKey
             |> Array.reduce (fun left right -> if Version.compareKeys left right >= 0 then left else right)
 
-        version.Levels[level]
-        |> Array.filter (fun table ->
-            Version.compareKeys table.Properties.SmallestKey largest <= 0
-            && Version.compareKeys table.Properties.LargestKey smallest >= 0)
+        let candidates = version.Levels[level]
+
+        /// The first table, of those from `low` to before `high`, for which `isBefore` no longer holds.
+        let rec boundary (isBefore: TableMeta -> bool) (low: int) (high: int) : int =
+            if low = high then
+                low
+            else
+                let middle = (low + high) >>> 1
+
+                if isBefore candidates[middle] then
+                    boundary isBefore (middle + 1) high
+                else
+                    boundary isBefore low middle
+
+        let first =
+            boundary (fun table -> Version.compareKeys table.Properties.LargestKey smallest < 0) 0 candidates.Length
+
+        let next =
+            boundary
+                (fun table -> Version.compareKeys table.Properties.SmallestKey largest <= 0)
+                first
+                candidates.Length
+
+        Array.sub candidates first (next - first)
 
     let private planOf (version: Version) (level: int) (inputs: TableMeta[]) : CompactionPlan = {
         Level = level
@@ -59,28 +88,71 @@ module Picking =
         NextInputs = overlapping version (level + 1) inputs
     }
 
-    let private costOf (plan: CompactionPlan) : float =
-        let moved = plan.Inputs |> Array.sumBy _.SizeBytes
-        let dragged = plan.NextInputs |> Array.sumBy _.SizeBytes
-        float dragged / float (max 1L moved)
+    /// Bytes of an average entry of the store.
+    let private entryBytes (version: Version) : float =
+        let mutable bytes = 0L
+        let mutable entries = 0L
 
-    /// The compaction that is most due, or `None` when no level is. O(tables of the level · tables of the next).
+        for _, table in Version.tables version do
+            bytes <- bytes + table.SizeBytes
+            entries <- entries + table.Properties.EntryCount
+
+        float bytes / float (max 1L entries)
+
+    /// What is rewritten for each byte that leaves the level, where a tombstone counts as the value it will remove: where much was deleted,
+    /// compaction comes first.
+    let private costOf (tombstoneBytes: float) (plan: CompactionPlan) : float =
+        let moved =
+            plan.Inputs
+            |> Array.sumBy (fun table -> float table.SizeBytes + tombstoneBytes * float table.Properties.TombstoneCount)
+
+        let dragged = plan.NextInputs |> Array.sumBy _.SizeBytes
+        float dragged / max 1.0 moved
+
+    /// The oldest tables of level 0, newest first. Not all of a backlog, so that the length of a job is bounded; what stays is newer.
+    let private oldestOfLevelZero (options: Options) (version: Version) : TableMeta[] =
+        let countMax = max options.LevelZeroTableCountTrigger (options.LevelZeroTableCountMax / 2)
+        let tables = version.Levels[0]
+        Array.skip (max 0 (tables.Length - countMax)) tables
+
+    /// The compaction that is most due, or `None` when no level is. O(tables · log tables).
     let pick (options: Options) (version: Version) : CompactionPlan option =
-        let level = seq { 0 .. options.LevelCount - 2 } |> Seq.maxBy (score options version)
+        let bottom = bottomLevel version
+
+        let level =
+            if score options version bottom >= 1.0 then
+                // Costs nothing, and makes room for everything else.
+                bottom
+            elif version.Levels[0].Length * 2 >= options.LevelZeroTableCountMax && score options version 0 >= 1.0 then
+                // Half way to where writes have to wait.
+                0
+            else
+                seq { 0 .. bottom - 1 } |> Seq.maxBy (score options version)
 
         if score options version level < 1.0 then
             None
         elif level = 0 then
-            Some(planOf version 0 version.Levels[0])
+            Some(planOf version 0 (oldestOfLevelZero options version))
+        elif level = bottom then
+            Some(planOf version bottom version.Levels[bottom])
         else
+            let tombstoneBytes = entryBytes version
+
             version.Levels[level]
             |> Array.map (fun table -> planOf version level [| table |])
-            |> Array.minBy costOf
+            |> Array.minBy (costOf tombstoneBytes)
             |> Some
 
-    /// Whether the tables can change their level without being rewritten: one table that overlaps nothing below. From level 0 only
-    /// when it is the only one there, since the others could overlap it.
-    let isTrivialMove (plan: CompactionPlan) : bool = plan.Inputs.Length = 1 && plan.NextInputs.Length = 0
+    /// Whether the tables can change their level without being rewritten: they overlap nothing below, and not each other.
+    let isTrivialMove (plan: CompactionPlan) : bool =
+        let areDisjoint () =
+            plan.Inputs
+            |> Array.sortWith (fun left right ->
+                Version.compareKeys left.Properties.SmallestKey right.Properties.SmallestKey)
+            |> Array.pairwise
+            |> Array.forall (fun (left, right) -> not (Version.overlaps left right))
+
+        plan.NextInputs.Length = 0 && areDisjoint ()
 
     /// The edit that moves the tables of a trivial plan down one level.
     let moveEdit (plan: CompactionPlan) : VersionEdit = {

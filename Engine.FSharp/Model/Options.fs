@@ -29,8 +29,9 @@ type Options = {
     LevelZeroTableCountTrigger: int
     /// Tables in level 0 at which writes wait for compaction.
     LevelZeroTableCountMax: int
-    /// Size at which level 1 is due for compaction; each deeper level holds `LevelSizeMultiplier` times as much.
+    /// The most that level 1 may hold. A store with data for more levels than one may hold `LevelSizeMultiplier` times as much in each.
     LevelOneSizeBytes: int64
+    /// How many times as much a level holds as the one above it.
     LevelSizeMultiplier: int
     /// Levels, level 0 included.
     LevelCount: int
@@ -60,6 +61,6 @@ module Options =
             LevelZeroTableCountTrigger = 4
             LevelZeroTableCountMax = 12
             LevelOneSizeBytes = memtable * 4L |> max (16L * mebibyte)
-            LevelSizeMultiplier = 10
+            LevelSizeMultiplier = 8
             LevelCount = 7
         }

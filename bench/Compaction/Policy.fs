@@ -320,33 +320,33 @@ module Policy =
 
         [
             engine "Picking.pick" own
-            engine "multiplier 4" (multiplier 4)
-            engine "multiplier 8" (multiplier 8)
-            engine "level-0 trigger 2" (fun options -> { options with LevelZeroTableCountTrigger = 2 })
-            engine "level-0 trigger 8" (fun options -> { options with LevelZeroTableCountTrigger = 8 })
-            engine "level 1 doubled" (fun options -> {
+            engine "Picking.pick, 6" (multiplier 6)
+            engine "Picking.pick, 10" (multiplier 10)
+            engine "Picking.pick, trigger 2" (fun options -> { options with LevelZeroTableCountTrigger = 2 })
+            engine "Picking.pick, trigger 8" (fun options -> {
+                options with
+                    LevelZeroTableCountTrigger = 8
+                    LevelZeroTableCountMax = 20
+            })
+            engine "Picking.pick, L1 doubled" (fun options -> {
                 options with
                     LevelOneSizeBytes = options.LevelOneSizeBytes * 2L
             })
-            leveled "taking turns" own { parts with Choice = Choice.RoundRobin }
-            leveled "from the bottom, 10" own fromBottom
+            leveled "from the top, 10" (multiplier 10) parts
+            leveled "from the top, 8" (multiplier 8) parts
+            leveled "from the top, 4" (multiplier 4) parts
+            leveled "from the top, 10, turns" (multiplier 10) { parts with Choice = Choice.RoundRobin }
             leveled "from the bottom, 8" (multiplier 8) fromBottom
-            leveled "from the bottom, 6" (multiplier 6) fromBottom
-            leveled "bottom 8, tombstones" (multiplier 8) {
-                fromBottom with
-                    Choice = Choice.LeastOverlapTombstones
-                    MovesLevelZero = true
-            }
-            leveled "bottom 8, tombstones due" (multiplier 8) {
+            leveled "tombstones make due" (multiplier 8) {
                 fromBottom with
                     Choice = Choice.LeastOverlapTombstones
                     CountsTombstones = true
                     MovesLevelZero = true
+                    LevelZeroInputsMax = 6
             }
-            leveled "bottom 8, everything" (multiplier 8) {
+            leveled "expired are dropped" (multiplier 8) {
                 fromBottom with
                     Choice = Choice.LeastOverlapTombstones
-                    CountsTombstones = true
                     MovesLevelZero = true
                     LevelZeroInputsMax = 6
                     DropsExpired = true

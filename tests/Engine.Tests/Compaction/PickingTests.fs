@@ -67,6 +67,40 @@ let tests =
                 "L0: 6 5 + L1: 2 3"
                 "newest first, and tables 2 and 3 touch c to k")
 
+        testCase "of a backlog in level 0 the oldest tables go, so that no job takes too long" (fun () ->
+            let backlog = [
+                for number in 1UL .. 12UL do
+                    0, table number "a" "z" 100L
+            ]
+
+            Expect.equal (pick backlog) "L0: 6 5 4 3 2 1 + L1: " "half of the twelve at which writes wait")
+
+        testCase "level 0 goes first once it is half way to where writes wait" (fun () ->
+            let behind = [ 1, table 10UL "a" "f" 90_000L; 2, table 11UL "a" "z" 9_000L ]
+
+            let levelZero count = [
+                for number in 1UL .. count do
+                    0, table number "a" "b" 100L
+            ]
+
+            Expect.equal (pick (levelZero 5UL @ behind)) "L1: 10 + L2: 11" "level 1 is a hundred times too large"
+            Expect.equal (pick (levelZero 6UL @ behind)) "L0: 6 5 4 3 2 1 + L1: 10" "but writes come first")
+
+        testCase "what a level may hold follows from the level at the bottom" (fun () ->
+            let ofBottom sizeBytes =
+                let version = versionOf [ 3, table 1UL "a" "z" sizeBytes ]
+                [ for level in 1..2 -> Picking.levelTargetBytes options version level ]
+
+            Expect.equal (ofBottom 100_000L) [ 1000.0; 10_000.0 ] "a tenth of the one below each"
+            Expect.equal (ofBottom 50_000L) [ 500.0; 5_000.0 ] "so that a tenth of the store is hidden at most"
+            Expect.equal (ofBottom 10L) [ 100.0; 100.0 ] "but not next to nothing")
+
+        testCase "the bottom level goes down whole and unread when there is room for a level between" (fun () ->
+            let full = [ 1, table 1UL "a" "c" 600L; 1, table 2UL "d" "f" 600L; 0, table 3UL "a" "z" 1L ]
+            Expect.equal (pick full) "L1: 1 2 + L2: " "1200 bytes are more than level 1 may hold"
+            Expect.isTrue (Picking.isTrivialMove (Picking.pick options (versionOf full)).Value) "and they only move"
+            Expect.equal (pick [ 2, table 1UL "a" "c" 9_999L ]) "nothing" "level 2 may hold ten times as much")
+
         testCase "a level that is too large gives the table that drags least along" (fun () ->
             Expect.equal
                 (pick [
@@ -78,10 +112,37 @@ let tests =
                 "L1: 2 + L2: 4"
                 "table 2 rewrites 500 bytes, table 1 would rewrite 2000")
 
-        testCase "the level that is most due is first" (fun () ->
-            let full = [ 1, table 1UL "a" "c" 3000L; 0, table 2UL "a" "b" 1L; 0, table 3UL "a" "b" 1L ]
-            Expect.equal (pick full) "L1: 1 + L2: " "three times its size comes before two tables of two"
-            Expect.isTrue (Picking.isTrivialMove (Picking.pick options (versionOf full)).Value) "and it only moves")
+        testCase "where much was deleted compaction comes first" (fun () ->
+            let deleted (table: TableMeta) = {
+                table with
+                    TableMeta.Properties.TombstoneCount = table.Properties.EntryCount
+            }
+
+            Expect.equal
+                (pick [
+                    1, deleted (table 1UL "a" "c" 600L)
+                    1, table 2UL "d" "f" 600L
+                    2, table 3UL "a" "b" 900L
+                    2, table 4UL "e" "e" 600L
+                ])
+                "L1: 1 + L2: 3"
+                "table 1 rewrites half as much again as table 2, but removes as much as it moves")
+
+        testCase "tables of level 0 that overlap nothing only move" (fun () ->
+            let isMove tables = Picking.isTrivialMove (Picking.pick options (versionOf tables)).Value
+            let below = 1, table 1UL "x" "z" 10L
+
+            Expect.isTrue
+                (isMove [ 0, table 2UL "d" "f" 10L; 0, table 3UL "a" "c" 10L; below ])
+                "neither below nor among them"
+
+            Expect.isFalse
+                (isMove [ 0, table 2UL "c" "f" 10L; 0, table 3UL "a" "c" 10L; below ])
+                "they overlap each other"
+
+            Expect.isFalse
+                (isMove [ 0, table 2UL "d" "x" 10L; 0, table 3UL "a" "c" 10L; below ])
+                "they overlap what is below")
 
         testCase "the deepest level is never picked" (fun () ->
             Expect.equal (pick [ 3, table 1UL "a" "c" 1_000_000_000_000L ]) "nothing" "it has nowhere to go")
@@ -100,6 +161,10 @@ let tests =
                 for table in version.Levels[plan.Level + 1] do
                     if plan.Inputs |> Array.exists (Version.overlaps table) then
                         Expect.isTrue (isInput table) $"table {table.Number} of the next level overlaps"
+
+                if plan.Level = 0 then
+                    let oldest = Array.skip (version.Levels[0].Length - plan.Inputs.Length) version.Levels[0]
+                    Expect.equal plan.Inputs oldest "what stays in level 0 is newer"
 
                 let edit =
                     if Picking.isTrivialMove plan then
