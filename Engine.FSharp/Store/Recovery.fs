@@ -62,7 +62,14 @@ module Recovery =
 
         let manifestName = FileName.ofFile (StoreFile.Manifest manifest)
 
-        match live |> Seq.tryFind (fun number -> not (List.contains (StoreFile.Table number) files)), logs with
+        let found =
+            files
+            |> List.choose (function
+                | StoreFile.Table number -> Some number
+                | _ -> None)
+            |> Set.ofList
+
+        match live |> Seq.tryFind (fun number -> not (found.Contains number)), logs with
         | Some missing, _ ->
             let name = FileName.ofFile (StoreFile.Table missing)
             Corruption.at name 0L $"{manifestName} names this table, and it is not there"

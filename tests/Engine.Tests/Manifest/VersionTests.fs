@@ -22,6 +22,26 @@ let tests =
 
             Expect.equal (numbers version.Levels[0]) [ 9UL; 5UL; 2UL ] "by sequence number")
 
+        testCase "thousands of edits of thousands of tables are folded in seconds" (fun () ->
+            let count = 4000
+            let key (number: int) = number.ToString "D6"
+            let tables = [ for number in 1..count -> table (uint64 number) (key number) (key number) ]
+            let start = Version.empty 3 |> Version.apply (add [ for table in tables -> 1, table ])
+            let clock = System.Diagnostics.Stopwatch.StartNew()
+
+            let moved =
+                tables
+                |> List.truncate 1000
+                |> List.fold
+                    (fun version table ->
+                        let edit = { add [ 2, table ] with Removed = [ 1, table.Number ] }
+                        Expect.isNone (Version.refusal edit version) "the edit fits"
+                        Version.apply edit version)
+                    start
+
+            Expect.equal moved.Levels[2].Length 1000 "moved"
+            Expect.isLessThan clock.Elapsed (System.TimeSpan.FromSeconds 5.0) "time")
+
         testCase "invariant 2: deeper levels are ordered by key" (fun () ->
             let version =
                 Version.empty 3
