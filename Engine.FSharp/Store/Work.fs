@@ -19,6 +19,9 @@ module Work =
     /// Whether the active memtable is full.
     let shouldFreeze (options: Options) (active: Memtable) : bool = active.SizeBytes >= options.MemtableSizeBytes
 
+    /// Whether a log has grown far past what its memtable holds: flushes alone lengthen it, and recovery reads a log at once.
+    let isLogFull (options: Options) (logLengthBytes: int64) : bool = logLengthBytes >= 4L * options.MemtableSizeBytes
+
     /// Whether writes must wait for background work, so that memory and level 0 stay bounded.
     let pressure (options: Options) (snapshot: Snapshot) : WritePressure =
         if snapshot.Frozen.Length >= options.FrozenMemtableCountMax && shouldFreeze options snapshot.Active then

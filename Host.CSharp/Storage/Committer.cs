@@ -251,12 +251,13 @@ internal sealed class Committer : IDisposable
         }
     }
 
-    /// <summary>Freezes a full memtable, or any that has something in it when that is the next request.</summary>
+    /// <summary>Freezes a memtable that is full, or whose log is, or any that has something in it when that is the next request.</summary>
     private void FreezeIfNeeded()
     {
         var active = _store.Current.Active;
         var isRequested = _queue.TryPeek(out var next) && next is FreezeRequest;
-        if (Work.shouldFreeze(_store.EngineOptions, active) || (isRequested && !active.IsEmpty))
+        var isLogFull = _log is not null && Work.isLogFull(_store.EngineOptions, _log.LengthBytes);
+        if (Work.shouldFreeze(_store.EngineOptions, active) || isLogFull || (isRequested && !active.IsEmpty))
         {
             Freeze();
         }

@@ -195,6 +195,28 @@ let tests =
                 store.Statistics.CompactionCount |> fun count -> Expect.isGreaterThan "by compaction" (count, 0L)
                 Expect.isLessThan "and the files with them" ((names folder).Length, 60)))
 
+        testCase "a client that does nothing but flush_all does not make the log grow for ever" (fun () ->
+            withFolder (fun folder ->
+                (use store = openStore folder
+                 apply store [ 1, Some "one"B ]
+
+                 for _ in 1..3000 do
+                     let flush = DiskScript.Writes [ DiskScript.FlushAll ]
+                     store.Submit flush
+                     flush.Wait() |> Expect.isNone "accepted"
+
+                 let logBytes () =
+                     Directory.GetFiles(folder, "*.wal") |> Array.sumBy (fun log -> FileInfo(log).Length)
+
+                 SpinWait.SpinUntil((fun () -> logBytes () < 40_000L), TimeSpan.FromSeconds 5.0)
+                 |> Expect.isTrue "the logs stay short"
+
+                 apply store [ 2, Some "two"B ])
+
+                use store = openStore folder
+                store.Get(key 1) |> Expect.isNull "flushed"
+                store.Get(key 2) |> Expect.equal "written after it" "two"B))
+
         testCase "one store, one process: a second open is refused in one line" (fun () ->
             withFolder (fun folder ->
                 use _store = openStore folder
