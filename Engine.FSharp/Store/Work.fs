@@ -63,6 +63,13 @@ module Work =
             Added = outputs |> List.map (fun table -> 0, table)
     }
 
+    /// An edit with the flush state and the last sequence number of a snapshot.
+    let withFlush (snapshot: Snapshot) (edit: VersionEdit) : VersionEdit = {
+        edit with
+            LastSequence = ValueSome snapshot.LastSequence
+            Flush = ValueSome snapshot.Flush
+    }
+
     /// The job that carries out a plan made from this snapshot's version.
     let compactionJob (options: Options) (snapshot: Snapshot) (plan: CompactionPlan) (nowSeconds: uint32) : Job =
         let readers = Seq.concat snapshot.Tables |> Seq.map (fun table -> table.Number, table) |> Map.ofSeq

@@ -166,7 +166,8 @@ internal sealed class BackgroundWork : IDisposable
         var writer = new TableWriter(_store);
         var outputs = writer.Run(Work.compactionJob(_store.EngineOptions, snapshot, plan, _store.NowSeconds()), _stopping.Token);
         var replacement = Picking.replaceEdit(plan, ListModule.OfSeq(outputs.Select(table => table.Meta)));
-        _store.Install(outputs, _ => replacement, SnapshotModule.compacted);
+        // What was flushed is left out of the new tables, so the flush must be as durable as they are.
+        _store.Install(outputs, current => Work.withFlush(current, replacement), SnapshotModule.compacted);
         Counters.CompactionCount++;
         Counters.CompactionReadBytes += writer.ReadBytes;
         Counters.CompactionWrittenBytes += writer.WrittenBytes;

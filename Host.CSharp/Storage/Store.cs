@@ -28,16 +28,27 @@ public sealed class Store : IDisposable
         Folder = folder;
         Tables = new TableFiles(folder);
         var chunks = new ChunkPool(EngineOptions.ChunkSizeBytes, EngineOptions.MemtableSizeBytes);
-        var recovered = StoreRecovery.Run(folder, EngineOptions, Tables, chunks, log);
-        _nextFile = recovered.NextFile.Value;
-        var activeLog = NextFileNumber();
-        _current = SnapshotModule.recovered(
-            Memtable.Create(chunks), activeLog, recovered.Frozen, recovered.State.Version, recovered.Tables, recovered.Flush, recovered.LastSequence);
-        var oldestLog = SnapshotModule.oldestLog(_current);
-        _manifest = new ManifestWriter(folder, recovered.StateSince(oldestLog), options.ManifestEditBytesMax, NextFileNumber, log);
-        _manifest.Rewrite();
-        StoreRecovery.RemoveLeftovers(folder, recovered, oldestLog, log);
-        var writer = options.Durability == Durability.Memory ? null : LogWriter.Create(folder, LogKind.WriteAheadLog, activeLog, durable: true);
+        LogWriter? writer;
+        try
+        {
+            var recovered = StoreRecovery.Run(folder, EngineOptions, Tables, chunks, log);
+            _nextFile = recovered.NextFile.Value;
+            var activeLog = NextFileNumber();
+            _current = SnapshotModule.recovered(
+                Memtable.Create(chunks), activeLog, recovered.Frozen, recovered.State.Version, recovered.Tables, recovered.Flush, recovered.LastSequence);
+            var oldestLog = SnapshotModule.oldestLog(_current);
+            _manifest = new ManifestWriter(folder, recovered.StateSince(oldestLog), options.ManifestEditBytesMax, NextFileNumber, log);
+            _manifest.Rewrite();
+            StoreRecovery.RemoveLeftovers(folder, recovered, oldestLog, log);
+            writer = options.Durability == Durability.Memory ? null : LogWriter.Create(folder, LogKind.WriteAheadLog, activeLog, durable: true);
+        }
+        catch
+        {
+            _manifest?.Dispose();
+            Tables.Dispose();
+            throw;
+        }
+
         _committer = new Committer(this, chunks, writer);
         _background = new BackgroundWork(this);
         _background.Start();

@@ -60,7 +60,16 @@ internal static class StoreRecovery
         var emptyLogs = recovered.Logs.Where(number => number.Value < oldestLog.Value).Select(StoreFile.NewLog);
         foreach (var file in recovered.Leftovers.Concat(emptyLogs))
         {
-            folder.Delete(file);
+            try
+            {
+                folder.Delete(file);
+            }
+            catch (IOException cause)
+            {
+                log.DeleteFailed(FileName.ofFile(file), cause.Message);
+                continue;
+            }
+
             if (!file.IsManifest)
             {
                 log.LeftoverRemoved(FileName.ofFile(file));

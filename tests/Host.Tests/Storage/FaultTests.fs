@@ -151,6 +151,8 @@ let private runWith (label: string) (failing: int) (count: int) (error: unit -> 
         finally
             close store
 
+        disk.OpenCount |> Expect.equal $"{context ()}: files left open" 0
+
         for loss in [ Everything; NothingUnsynced ] do
             let disk = SimulatedDisk(DiskImage.after loss disk.Image)
             use store = openOn disk

@@ -106,6 +106,7 @@ type SimulatedDisk(start: DiskImage) =
     let mutable broken = Set.empty<int>
     let mutable count = 0
     let mutable isLocked = false
+    let mutable openCount = 0
     let mutable decide: Operation -> exn option = fun _ -> None
     let mutable observe: DiskImage -> unit = ignore
 
@@ -138,10 +139,11 @@ type SimulatedDisk(start: DiskImage) =
         result
 
     let openFile (name: string) (file: int) : StorageFile =
-        let mutable isOpen = true
+        let isOpen = ref true
+        openCount <- openCount + 1
 
         let checkOpen () =
-            if not isOpen then
+            if not isOpen.Value then
                 raise (ObjectDisposedException name)
 
         let set (bytes: byte[]) = image <- { image with Contents = image.Contents.Add(file, bytes) }
@@ -189,11 +191,18 @@ type SimulatedDisk(start: DiskImage) =
                                     DurableContents = image.DurableContents.Add(file, image.Contents[file])
                             })
 
-                override _.Dispose() = isOpen <- false
+                override _.Dispose() =
+                    lock monitor (fun () ->
+                        if isOpen.Value then
+                            isOpen.Value <- false
+                            openCount <- openCount - 1)
         }
 
     /// What the disk holds.
     member _.Image = lock monitor (fun () -> image)
+
+    /// Files that are open.
+    member _.OpenCount = lock monitor (fun () -> openCount)
 
     /// Operations so far.
     member _.OperationCount = Volatile.Read &count
