@@ -89,6 +89,7 @@ type CommandLine private () =
             "serve", parseServe
             "tree", ToolCommandLine.parseTree title
             "check", ToolCommandLine.parseCheck title
+            "dump", ToolCommandLine.parseDump title
         ]
 
     /// The version of lsmfs, `x.y.z`.

@@ -11,6 +11,8 @@ type ParsedCommandLine =
     | Tree of Options: TreeOptions
     /// Say what is wrong with a store.
     | Check of Options: CheckOptions
+    /// Write the items of a store as lines.
+    | Dump of Options: DumpOptions
     /// Print this on stdout and end with 0.
     | ShowHelp of HelpText: string
     /// Print this on stdout and end with 0.
@@ -35,7 +37,8 @@ module internal ToolCommandLine =
         String.Join(
             Environment.NewLine,
             "    lsmfs tree            shows the levels of a store, its server running or not",
-            "    lsmfs check           reads every byte of a store and says what is wrong with it"
+            "    lsmfs check           reads every byte of a store and says what is wrong with it",
+            "    lsmfs dump            writes all items of a store as lines of text"
         )
 
     // What getopt must know of Argu's cases, so that a flag is declared once.
@@ -96,6 +99,9 @@ module internal ToolCommandLine =
     let private dataFolder (given: string option) : Result<string, string> =
         valueOf given Values.parseDataFolder Values.dataFolderDefault
 
+    let private optionalFile (flag: string) (given: string option) : Result<string voption, string> =
+        valueOf given (Values.parseFile flag >> Result.map ValueSome) ValueNone
+
     /// `lsmfs tree`.
     let parseTree (title: string) : string list -> Result<ParsedCommandLine, string> =
         parse<TreeArguments>
@@ -113,3 +119,15 @@ module internal ToolCommandLine =
             (fun results ->
                 dataFolder (results.TryGetResult CheckArguments.Data)
                 |> Result.map (fun folder -> Check { DataFolder = folder }))
+
+    /// `lsmfs dump`.
+    let parseDump (title: string) : string list -> Result<ParsedCommandLine, string> =
+        parse<DumpArguments>
+            (helpText title "lsmfs dump [flags]: writes all items of a store as lines of text")
+            _.Contains(DumpArguments.Help)
+            (fun results ->
+                refusing {
+                    let! folder = dataFolder (results.TryGetResult DumpArguments.Data)
+                    let! file = optionalFile "--out" (results.TryGetResult DumpArguments.Out)
+                    return Dump { DataFolder = folder; OutFile = file }
+                })

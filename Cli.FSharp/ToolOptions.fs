@@ -11,3 +11,11 @@ type CheckOptions = {
     /// The folder of the data, as given.
     DataFolder: string
 }
+
+/// What `lsmfs dump` is to do.
+type DumpOptions = {
+    /// The folder of the data, as given.
+    DataFolder: string
+    /// The file to write, as given; none: stdout.
+    OutFile: string voption
+}

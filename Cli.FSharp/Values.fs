@@ -112,6 +112,11 @@ module Values =
         (if String.IsNullOrWhiteSpace text then None else Some text)
         |> orRefuse "--data" (fun () -> "the path of a folder") text
 
+    /// The value of a flag that names a file.
+    let parseFile (flag: string) (text: string) : Result<string, string> =
+        (if String.IsNullOrWhiteSpace text then None else Some text)
+        |> orRefuse flag (fun () -> "the path of a file") text
+
     // A name of digits and dots is an IPv4 address or a mistake, such as a port in the wrong place.
     let private isHost (host: string) : bool =
         let isAddress, address = IPAddress.TryParse host

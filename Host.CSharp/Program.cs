@@ -12,6 +12,9 @@ switch (CommandLine.Parse(args))
     case ParsedCommandLine.Check check:
         return ToolCommand.Run(() => CheckCommand.Run(check.Options));
 
+    case ParsedCommandLine.Dump dump:
+        return ToolCommand.Run(() => DumpCommand.Run(dump.Options));
+
     case ParsedCommandLine.ShowHelp help:
         Console.Out.WriteLine(help.HelpText);
         return ExitCode.Success;

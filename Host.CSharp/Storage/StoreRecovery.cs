@@ -24,8 +24,11 @@ internal sealed record RecoveredStore(
 /// <summary>Opens the files of a folder as the engine's recovery decides.</summary>
 internal static class StoreRecovery
 {
-    /// <summary>Reads manifest, tables and logs. Changes nothing but torn tails, which are cut, and makes durable what was read.</summary>
-    internal static RecoveredStore Run(DataFolder folder, Options options, TableFiles tableFiles, ChunkPool chunks, ILogger log)
+    /// <summary>
+    /// Reads manifest, tables and logs. Unless <paramref name="isReadOnly"/>, torn tails are cut and what was read is made durable; nothing else changes.
+    /// </summary>
+    internal static RecoveredStore Run(
+        DataFolder folder, Options options, TableFiles tableFiles, ChunkPool chunks, ILogger log, bool isReadOnly = false)
     {
         var started = Stopwatch.GetTimestamp();
         var files = ListModule.OfSeq(folder.Files());
@@ -34,7 +37,11 @@ internal static class StoreRecovery
         var tables = VersionModule.tables(state.Version).ToDictionary(table => table.Item2.Number, table => tableFiles.Open(table.Item2.Number));
         var logs = ListModule.OfSeq(plan.Logs.Select(number => ReadLog(folder, number)));
         var memtables = Require(folder, Recovery.applyLogs(options, FuncConvert.FromFunc(() => Memtable.Create(chunks)), state, logs));
-        SettleLogs(folder, logs, log);
+        if (!isReadOnly)
+        {
+            SettleLogs(folder, logs, log);
+        }
+
         log.Opened(
             folder.Path,
             tables.Count,

@@ -22,6 +22,7 @@ let tests =
         test "the flags are as Argu wants them" {
             Argu.ArgumentParser<TreeArguments>.CheckStructure()
             Argu.ArgumentParser<CheckArguments>.CheckStructure()
+            Argu.ArgumentParser<DumpArguments>.CheckStructure()
         }
 
         test "tree" {
@@ -35,8 +36,14 @@ let tests =
             gives "check --data=/srv/lsmfs" (Check { DataFolder = "/srv/lsmfs" })
         }
 
+        test "dump" {
+            gives "dump" (Dump { DataFolder = "./data"; OutFile = ValueNone })
+            gives "dump --data a --out b" (Dump { DataFolder = "a"; OutFile = ValueSome "b" })
+            refuses "dump --out" "--out needs a value" "(lsmfs dump --help lists the flags)"
+        }
+
         test "every command has a help, which names its flags, and serve's names every command" {
-            for command in [ "tree"; "check" ] do
+            for command in [ "tree"; "check"; "dump" ] do
                 for flag in [ "-h"; "--help" ] do
                     match parse $"{command} {flag}" with
                     | ShowHelp text ->
@@ -50,7 +57,7 @@ let tests =
         }
 
         test "what is no flag of a command is refused, and its own help is named" {
-            for command in [ "tree"; "check" ] do
+            for command in [ "tree"; "check"; "dump" ] do
                 let help = $"(lsmfs {command} --help lists the flags)"
                 refuses $"{command} -p 1" "there is no flag -p" help
                 refuses $"{command} --data" "--data needs a value" help

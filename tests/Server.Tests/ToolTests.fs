@@ -183,13 +183,67 @@ let private severalFindings () =
         $"damage: {Path.GetFileName tables[0]}: offset "
         "tables are checked without a manifest"
 
+/// Key, flags, expiry and value in base64 of each item that `fillSmall` leaves, as a dump has them.
+let private smallDump =
+    let all = Convert.ToBase64String allBytes
+
+    [
+        "expiring 1 2000000000 256 " + all
+
+        for index in 100..399 do
+            if index <> 200 && index <> 300 then
+                $"key:{index} {index} 0 256 {all}"
+
+        "logged 7 0 256 " + all
+        "replaced 0 0 0"
+    ]
+
+let private dumpOfSmall () =
+    use folder = new TemporaryFolder()
+    fillSmall folder
+    let log = DataFiles.withEnding ".wal" folder.Path |> List.last
+
+    // What a crash leaves: a server would cut it off.
+    do
+        use file = File.Open(log, FileMode.Append)
+        file.Write(ReadOnlySpan "FRAM\000\000"B)
+
+    File.WriteAllText(folder.At "CURRENT.tmp", "left")
+    let before = snapshotOf folder
+    let dump = on "dump" folder
+    Expect.equal (dump.ExitCode, dump.Errors) (0, []) "dump"
+    Expect.equal (lines dump.Output) ([ "#lsmfs-dump 1" ] @ smallDump @ [ "#end 301" ]) "the items in order"
+    use out = new TemporaryFolder()
+    let path = out.At "dump"
+    let toFile = run [ "dump"; "--data"; folder.Path; "--out"; path ]
+    Expect.equal (toFile.ExitCode, toFile.Errors) (0, []) "dump to a file"
+    Expect.stringStarts toFile.Output "dumped 301 items, " "what was done"
+    Expect.equal (File.ReadAllText path) dump.Output "the same to a file"
+    let again = run [ "dump"; "--data"; folder.Path; "--out"; path ]
+    Expect.equal again.ExitCode 1 "a file that is there"
+    Expect.stringStarts again.Errors.Head $"lsmfs: the file {path} is there already; " "is not replaced"
+    Expect.equal (snapshotOf folder) before "nothing was changed"
+
+let private dumpOfDamaged () =
+    use folder = new TemporaryFolder()
+    fillSmall folder
+    let path = (DataFiles.withEnding ".sst" folder.Path).Head
+    let bytes = File.ReadAllBytes path
+    bytes[40_000] <- bytes[40_000] ^^^ 1uy
+    File.WriteAllBytes(path, bytes)
+    let dump = on "dump" folder
+    Expect.equal dump.ExitCode 1 "damaged"
+    Expect.equal dump.Errors.Length 1 $"one line: {dump.Errors}"
+    Expect.stringContains dump.Errors.Head $" is damaged: {Path.GetFileName path}: offset " "the file"
+    Expect.isFalse (dump.Output.Contains "#end") "a part is not taken for the whole"
+
 let private inUse () =
     use folder = new TemporaryFolder()
 
     serving folder [] (fun client ->
         store client "set key 0 0" allBytes
 
-        for command in [ "check" ] do
+        for command in [ "check"; "dump" ] do
             let refused = on command folder
             Expect.equal refused.ExitCode 1 command
 
@@ -205,7 +259,7 @@ let private inUse () =
 let private noStore () =
     use folder = new TemporaryFolder()
 
-    for command in [ "tree"; "check" ] do
+    for command in [ "tree"; "check"; "dump" ] do
         for path in [ folder.Path; folder.At "missing" ] do
             let refused = run [ command; "--data"; path ]
             Expect.equal refused.ExitCode 1 command
@@ -228,6 +282,8 @@ let tests =
         testCase "check says that a store is whole, and changes nothing" wholeStore
         testCase "check names the file in which a byte was changed, whichever it is" everyFileDamaged
         testCase "check goes on after damage, and counts" severalFindings
+        testCase "dump writes what is live, in order, and changes nothing" dumpOfSmall
+        testCase "a dump of a damaged store fails, and has no last line" dumpOfDamaged
         testCase "a folder in use is one line and 1" inUse
         testCase "a folder without a store is one line and 1" noStore
     ]

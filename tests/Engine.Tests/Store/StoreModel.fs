@@ -256,3 +256,20 @@ type Store() =
             | Error corruption -> failtest $"%O{corruption}"
 
         step
+
+    /// All that a scan of the newest snapshot shows, as encoded entries.
+    member _.Scan(now: uint32) : byte[] list =
+        let scan = Scan(snapshot, now, 300)
+
+        let rec go (entries: byte[] list) =
+            match scan.MoveNext() with
+            | SourceState.Ready -> go (scan.Current.Bytes.ToArray() :: entries)
+            | SourceState.NeedsBlock ->
+                let wanted = scan.Wanted
+                let file = tables[wanted.Table.Number]
+                Array.Copy(file, wanted.Handle.OffsetBytes, wanted.Destination, 0L, int64 wanted.Handle.LengthBytes)
+                Expect.isOk (scan.Supply()) "the blocks are whole"
+                go entries
+            | _ -> List.rev entries
+
+        go []

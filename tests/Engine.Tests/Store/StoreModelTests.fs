@@ -76,6 +76,21 @@ let private check (store: Store) (keys: string seq) (now: uint32) (expected: Exp
             Expect.equal step.Entry.ExpirySeconds write.WriteExpirySeconds "its expiry"
         | _ -> Expect.notEqual step.Outcome LookupOutcome.Found $"key {key} is not there"
 
+    // A map of Latin-1 keys is in the order of their bytes.
+    let live = [
+        for KeyValue(key, write) in expected.Entries do
+            if isLive now expected write then
+                key, write.WriteValue.Value, write.WriteFlags, write.WriteExpirySeconds
+    ]
+
+    let scanned =
+        store.Scan now
+        |> List.map (fun bytes ->
+            let entry = entryOf bytes
+            modelKey (entry.Key.ToArray()), entry.Value.ToArray(), entry.Flags, entry.ExpirySeconds)
+
+    Expect.equal scanned live "a scan shows what is live, in order"
+
 let private run (steps: Step list) =
     let store = Store()
 
