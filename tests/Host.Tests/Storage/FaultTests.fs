@@ -192,9 +192,9 @@ let private everyOperation (label: string) (step: int) (count: int) (error: unit
 let tests =
     testList "Faults" [
         everyOperation "no space, once" 1 1 noSpace
-        everyOperation "no space, three times" 5 3 noSpace
+        everyOperation "no space, three times" 9 3 noSpace
         everyOperation "input/output error, once" 1 1 inputOutput
-        everyOperation "input/output error, twice" 5 2 inputOutput
+        everyOperation "input/output error, twice" 9 2 inputOutput
 
         testCase "a table of an edit that may be on disk stays until a manifest without the edit is in force" (fun () ->
             let disk = SimulatedDisk DiskImage.empty

@@ -107,7 +107,7 @@ let tests =
         testCase "after every operation of a recovery and of the first write and flush that follow" (fun () ->
             let life = run "the first life" { Image = DiskImage.empty; Allowed = [ Map.empty ] } script
 
-            for label, moment in crashed 19 life do
+            for label, moment in crashed 29 life do
                 let second = run label moment [ Write change; Flush ]
 
                 for again, moment in crashed 1 second do
