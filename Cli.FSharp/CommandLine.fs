@@ -90,6 +90,7 @@ type CommandLine private () =
             "tree", ToolCommandLine.parseTree title
             "check", ToolCommandLine.parseCheck title
             "dump", ToolCommandLine.parseDump title
+            "load", ToolCommandLine.parseLoad title
         ]
 
     /// The version of lsmfs, `x.y.z`.

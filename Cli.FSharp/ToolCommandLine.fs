@@ -13,6 +13,8 @@ type ParsedCommandLine =
     | Check of Options: CheckOptions
     /// Write the items of a store as lines.
     | Dump of Options: DumpOptions
+    /// Write the items of a dump to a store.
+    | Load of Options: LoadOptions
     /// Print this on stdout and end with 0.
     | ShowHelp of HelpText: string
     /// Print this on stdout and end with 0.
@@ -38,7 +40,8 @@ module internal ToolCommandLine =
             Environment.NewLine,
             "    lsmfs tree            shows the levels of a store, its server running or not",
             "    lsmfs check           reads every byte of a store and says what is wrong with it",
-            "    lsmfs dump            writes all items of a store as lines of text"
+            "    lsmfs dump            writes all items of a store as lines of text",
+            "    lsmfs load            writes the items of a dump to a store"
         )
 
     // What getopt must know of Argu's cases, so that a flag is declared once.
@@ -130,4 +133,23 @@ module internal ToolCommandLine =
                     let! folder = dataFolder (results.TryGetResult DumpArguments.Data)
                     let! file = optionalFile "--out" (results.TryGetResult DumpArguments.Out)
                     return Dump { DataFolder = folder; OutFile = file }
+                })
+
+    /// `lsmfs load`.
+    let parseLoad (title: string) : string list -> Result<ParsedCommandLine, string> =
+        parse<LoadArguments>
+            (helpText title "lsmfs load [flags]: writes the items of a dump to a store")
+            _.Contains(LoadArguments.Help)
+            (fun results ->
+                refusing {
+                    let! folder = dataFolder (results.TryGetResult LoadArguments.Data)
+                    let! file = optionalFile "--in" (results.TryGetResult LoadArguments.In)
+
+                    let! memoryBudget =
+                        valueOf
+                            (results.TryGetResult LoadArguments.Memory_Limit)
+                            Values.parseMemoryBudget
+                            Values.memoryBudgetBytesDefault
+
+                    return Load { DataFolder = folder; InFile = file; MemoryBudgetBytes = memoryBudget }
                 })

@@ -19,3 +19,13 @@ type DumpOptions = {
     /// The file to write, as given; none: stdout.
     OutFile: string voption
 }
+
+/// What `lsmfs load` is to do.
+type LoadOptions = {
+    /// The folder of the data, as given.
+    DataFolder: string
+    /// The file to read, as given; none: stdin.
+    InFile: string voption
+    /// Memory for memtables, filters and indexes together.
+    MemoryBudgetBytes: int64
+}

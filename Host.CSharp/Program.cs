@@ -15,6 +15,9 @@ switch (CommandLine.Parse(args))
     case ParsedCommandLine.Dump dump:
         return ToolCommand.Run(() => DumpCommand.Run(dump.Options));
 
+    case ParsedCommandLine.Load load:
+        return ToolCommand.Run(() => LoadCommand.Run(load.Options));
+
     case ParsedCommandLine.ShowHelp help:
         Console.Out.WriteLine(help.HelpText);
         return ExitCode.Success;

@@ -129,5 +129,8 @@ type DumpReader() =
     /// The Unix time from which the item is expired; 0 never.
     member _.ExpirySeconds: uint32 = expirySeconds
 
+    /// Lines so far, the one that was refused included.
+    member _.LineCount: int64 = lineCount
+
     /// Items so far.
     member _.ItemCount: int64 = itemCount

@@ -23,6 +23,7 @@ let tests =
             Argu.ArgumentParser<TreeArguments>.CheckStructure()
             Argu.ArgumentParser<CheckArguments>.CheckStructure()
             Argu.ArgumentParser<DumpArguments>.CheckStructure()
+            Argu.ArgumentParser<LoadArguments>.CheckStructure()
         }
 
         test "tree" {
@@ -42,8 +43,20 @@ let tests =
             refuses "dump --out" "--out needs a value" "(lsmfs dump --help lists the flags)"
         }
 
+        test "load" {
+            let expected = { DataFolder = "./data"; InFile = ValueNone; MemoryBudgetBytes = 67108864L }
+            gives "load" (Load expected)
+            gives "load --in=a -m8" (Load { expected with InFile = ValueSome "a"; MemoryBudgetBytes = 8388608L })
+
+            gives
+                "load --data a --memory-limit 128"
+                (Load { expected with DataFolder = "a"; MemoryBudgetBytes = 134217728L })
+
+            refuses "load -m 7" "-m takes a number of MiB of at least 8" "(lsmfs load --help lists the flags)"
+        }
+
         test "every command has a help, which names its flags, and serve's names every command" {
-            for command in [ "tree"; "check"; "dump" ] do
+            for command in [ "tree"; "check"; "dump"; "load" ] do
                 for flag in [ "-h"; "--help" ] do
                     match parse $"{command} {flag}" with
                     | ShowHelp text ->
@@ -57,7 +70,7 @@ let tests =
         }
 
         test "what is no flag of a command is refused, and its own help is named" {
-            for command in [ "tree"; "check"; "dump" ] do
+            for command in [ "tree"; "check"; "dump"; "load" ] do
                 let help = $"(lsmfs {command} --help lists the flags)"
                 refuses $"{command} -p 1" "there is no flag -p" help
                 refuses $"{command} --data" "--data needs a value" help
