@@ -47,12 +47,14 @@ module Work =
     /// The memtable to flush next: the oldest, so that level 0 stays in order.
     let flushNext (snapshot: Snapshot) : FrozenMemtable option = Array.tryLast snapshot.Frozen
 
-    /// The job that makes tables of the oldest frozen memtable. Everything in tables is older than it.
+    /// The job that makes one table, or none, of the oldest frozen memtable: level 0 counts tables, and each should cost one flush. Everything
+    /// in tables is older than it.
     let flushJob (options: Options) (snapshot: Snapshot) (oldest: FrozenMemtable) (nowSeconds: uint32) : Job =
         let levels = snapshot.Version.Levels
         let levelZero = levels[0] |> Seq.map (fun table -> rangesOf [| table |])
         let deeper = levels |> Seq.skip 1 |> Seq.map rangesOf
-        Job(options, [| MemtableSource oldest.Memtable |], rules snapshot nowSeconds (Seq.append levelZero deeper))
+        let whole = { options with TableSizeBytes = System.Int64.MaxValue }
+        Job(whole, [| MemtableSource oldest.Memtable |], rules snapshot nowSeconds (Seq.append levelZero deeper))
 
     /// The edit that puts the tables made of the oldest frozen memtable in level 0.
     let flushEdit (snapshot: Snapshot) (outputs: TableMeta list) : VersionEdit = {

@@ -332,6 +332,10 @@ module Policy =
                 options with
                     LevelOneSizeBytes = options.LevelOneSizeBytes * 2L
             })
+            engine "Picking.pick, tables x2" (fun options -> {
+                options with
+                    TableSizeBytes = options.TableSizeBytes * 2L
+            })
             leveled "from the top, 10" (multiplier 10) parts
             leveled "from the top, 8" (multiplier 8) parts
             leveled "from the top, 4" (multiplier 4) parts

@@ -34,7 +34,7 @@ let private row (policy: Policy) (result: Measurement) : string =
         ]
     )
 
-/// `dotnet run -c Release --project bench/Compaction -- [workload ...] [--only part of a policy's name] [--keys count]`
+/// `dotnet run -c Release --project bench/Compaction -- [workload ...] [--only policy, or a part of names] [--keys count]`
 [<EntryPoint>]
 let main argv =
     let optional (name: string) (otherwise: string) =
@@ -50,12 +50,17 @@ let main argv =
         | [] -> every
         | named -> named
 
+    let policies =
+        match Policy.all options |> List.filter (fun policy -> policy.Name = only) with
+        | [] -> Policy.all options |> List.filter (fun policy -> policy.Name.Contains only)
+        | exact -> exact
+
     for workload in workloads do
         printfn $"\n{workload.Name}\n"
         printfn "| policy | write | space | peak | asked | read | runs | largest job | level 0 | stalled |"
         printfn "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
 
-        for policy in Policy.all options |> List.filter (fun policy -> policy.Name.Contains only) do
+        for policy in policies do
             let started = Stopwatch.GetTimestamp()
             printf $"{row policy (Simulation.run options policy workload)}"
             printfn $"   %.1f{Stopwatch.GetElapsedTime(started).TotalSeconds} s"

@@ -152,8 +152,10 @@ let tests =
                 for chunk in List.chunkBySize 50 overwrite do
                     Commit chunk
                     yield! round
-                Commit delete
-                yield! List.replicate 10 round |> List.concat
+                // Two flushes, as many as make level 0 due.
+                for _ in 1..2 do
+                    Commit delete
+                    yield! List.replicate 10 round |> List.concat
             ]
 
             let store = run steps
