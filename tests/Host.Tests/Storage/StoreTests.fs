@@ -217,31 +217,35 @@ let tests =
                 store.Get(key 1) |> Expect.isNull "flushed"
                 store.Get(key 2) |> Expect.equal "written after it" "two"B))
 
-        testCase "the longest keys, and values larger than a memtable and a table, go through every level and a restart" (fun () ->
-            withFolder (fun folder ->
-                let longKey (number: int) = Array.append (Array.create 65531 (byte 'k')) (BitConverter.GetBytes number)
-                let value (number: int) = Array.create (20_000 + number) (byte number)
+        testCase
+            "the longest keys, and values larger than a memtable and a table, go through every level and a restart"
+            (fun () ->
+                withFolder (fun folder ->
+                    let longKey (number: int) =
+                        Array.append (Array.create 65531 (byte 'k')) (BitConverter.GetBytes number)
 
-                let check (store: Store) =
-                    for number in 0..19 do
-                        store.Get(longKey number) |> Expect.equal $"key {number}" (value number)
+                    let value (number: int) = Array.create (20_000 + number) (byte number)
 
-                (use store = openStore folder
+                    let check (store: Store) =
+                        for number in 0..19 do
+                            store.Get(longKey number) |> Expect.equal $"key {number}" (value number)
 
-                 for _ in 1..2 do
-                     for number in 0..19 do
-                         store.Write(WriteBatch().Put(longKey number, value number))
+                    (use store = openStore folder
 
-                 store.Flush()
-                 check store)
+                     for _ in 1..2 do
+                         for number in 0..19 do
+                             store.Write(WriteBatch().Put(longKey number, value number))
 
-                use store = openStore folder
-                check store
+                     store.Flush()
+                     check store)
 
-                SpinWait.SpinUntil((fun () -> (Picking.pick tinyOptions store.Current.Version).IsNone), 20_000)
-                |> Expect.isTrue "compacted"
+                    use store = openStore folder
+                    check store
 
-                check store))
+                    SpinWait.SpinUntil((fun () -> (Picking.pick tinyOptions store.Current.Version).IsNone), 20_000)
+                    |> Expect.isTrue "compacted"
+
+                    check store))
 
         testCase "one store, one process: a second open is refused in one line" (fun () ->
             withFolder (fun folder ->
