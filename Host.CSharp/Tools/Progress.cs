@@ -12,12 +12,15 @@ internal sealed class Progress(string done, long totalBytes) : IDisposable
     private static readonly TimeSpan TerminalInterval = TimeSpan.FromMilliseconds(200);
     private static readonly TimeSpan LogInterval = TimeSpan.FromSeconds(10);
 
-    private readonly bool _isTerminal = !Console.IsErrorRedirected;
     private readonly long _started = Stopwatch.GetTimestamp();
-    private TimeSpan _nextAt = TerminalInterval;
+    private TimeSpan _nextAt = Interval;
     private long _bytes;
     private long _items;
     private bool _isShown;
+
+    private static bool IsTerminal => !Console.IsErrorRedirected;
+
+    private static TimeSpan Interval => IsTerminal ? TerminalInterval : LogInterval;
 
     /// <summary>Counts what was done since the last call, and says so when it is time to.</summary>
     public void Advance(long bytes, long items)
@@ -27,7 +30,7 @@ internal sealed class Progress(string done, long totalBytes) : IDisposable
         var elapsed = Stopwatch.GetElapsedTime(_started);
         if (elapsed >= _nextAt)
         {
-            _nextAt = elapsed + (_isTerminal ? TerminalInterval : LogInterval);
+            _nextAt = elapsed + Interval;
             Show(elapsed);
         }
     }
@@ -35,7 +38,7 @@ internal sealed class Progress(string done, long totalBytes) : IDisposable
     /// <summary>Takes the line off the terminal, so that something else can be written there.</summary>
     public void Clear()
     {
-        if (_isShown && _isTerminal)
+        if (_isShown && IsTerminal)
         {
             Console.Error.Write($"\r{new string(' ', LineWidth)}\r");
         }
@@ -61,7 +64,7 @@ internal sealed class Progress(string done, long totalBytes) : IDisposable
             text += $", {TimeSpan.FromSeconds(Math.Ceiling((totalBytes - _bytes) / bytesPerSecond)):c} left";
         }
 
-        if (_isTerminal)
+        if (IsTerminal)
         {
             Console.Error.Write($"\r{text.PadRight(LineWidth)}");
         }
