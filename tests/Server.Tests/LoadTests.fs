@@ -5,6 +5,7 @@ open System
 open System.Diagnostics
 open System.IO
 open System.Text
+open System.Threading
 open Expecto
 
 let private keyCount = 300_000
@@ -19,10 +20,11 @@ let private valueOf (index: int) : byte[] =
     Random(index).NextBytes bytes
     bytes
 
-let private fill (port: int) : unit =
+/// Stores the first keys, as many as `count`.
+let private fill (port: int) (count: int) : unit =
     use client = new TextClient(port)
 
-    for indexes in Seq.chunkBySize 1000 (seq { 0 .. keyCount - 1 }) do
+    for indexes in Seq.chunkBySize 1000 (seq { 0 .. count - 1 }) do
         use bytes = new MemoryStream()
 
         for index in indexes do
@@ -49,13 +51,25 @@ let private readAll (port: int) : unit =
             if item.Key <> keyOf index || item.Flags <> uint32 index || item.Value <> valueOf index then
                 failtest $"key {keyOf index} is wrong"
 
+let private areInSeveralLevels (folder: string) : bool =
+    (DataFiles.tableCounts folder |> List.filter ((<) 0) |> List.length) > 1
+
+/// Everything may have moved to one level when compaction keeps up. Overwrites, more than a memtable of them each time, put tables above it again.
+let private spreadOverLevels (server: ServerProcess) (folder: string) : unit =
+    let mutable round = 0
+
+    while round < 8 && not (areInSeveralLevels folder) do
+        fill server.Port 20_000
+        SpinWait.SpinUntil((fun () -> areInSeveralLevels folder), TimeSpan.FromSeconds 1.0) |> ignore
+        round <- round + 1
+
 let private largerThanMemory () : unit =
     use folder = new TemporaryFolder()
     let watch = Stopwatch.StartNew()
 
     do
         use server = ServerProcess.Start(folder.Path, "-m", "8", "--durability", "os")
-        fill server.Port
+        fill server.Port keyCount
         server.StopCleanly()
 
     let filled = watch.Elapsed
@@ -63,7 +77,9 @@ let private largerThanMemory () : unit =
     let opened = watch.Elapsed
     readAll server.Port
     let read = watch.Elapsed
+    spreadOverLevels server folder.Path
     let levels = DataFiles.tableCounts folder.Path
+    readAll server.Port
 
     printfn
         $"larger than memory: {keyCount} keys written in {filled.TotalSeconds:F1} s, opened in {(opened - filled).TotalMilliseconds:F0} ms, \
