@@ -117,8 +117,8 @@ module Lookup =
 
         step
 
-    let private tryFindInMemory (snapshot: Snapshot) (key: ReadOnlySpan<byte>) : Entry voption =
-        let mutable found = snapshot.Active.TryFind key
+    let private tryFindFrozen (snapshot: Snapshot) (key: ReadOnlySpan<byte>) : Entry voption =
+        let mutable found = ValueNone
         let mutable index = 0
 
         while found.IsNone && index < snapshot.Frozen.Length do
@@ -127,15 +127,22 @@ module Lookup =
 
         found
 
-    /// Goes on in the tables when the memtables have nothing of the key. For a caller that has looked into a newer memtable itself.
-    let startInTables (snapshot: Snapshot) (key: ReadOnlySpan<byte>) : LookupStep =
-        search snapshot key (KeyHash.compute key) 0 0
+    /// Goes on below the memtable that takes writes, which has nothing of the key.
+    let private startBelowActive
+        (snapshot: Snapshot)
+        (flush: FlushState)
+        (key: ReadOnlySpan<byte>)
+        (nowSeconds: uint32)
+        : LookupStep =
+        match tryFindFrozen snapshot key with
+        | ValueSome entry -> judge flush nowSeconds entry
+        | ValueNone -> search snapshot key (KeyHash.compute key) 0 0
 
     /// Starts a lookup at Unix time `nowSeconds`.
     let start (snapshot: Snapshot) (key: ReadOnlySpan<byte>) (nowSeconds: uint32) : LookupStep =
-        match tryFindInMemory snapshot key with
+        match snapshot.Active.TryFind key with
         | ValueSome entry -> judge snapshot.Flush nowSeconds entry
-        | ValueNone -> startInTables snapshot key
+        | ValueNone -> startBelowActive snapshot snapshot.Flush key nowSeconds
 
     /// Starts a lookup for a writer, who sees his own batch and the flush it may contain before anybody else does.
     let startInBatch
@@ -145,16 +152,9 @@ module Lookup =
         (key: ReadOnlySpan<byte>)
         (nowSeconds: uint32)
         : LookupStep =
-        let mutable found = batch.TryFind key
-        let mutable index = 0
-
-        while found.IsNone && index < snapshot.Frozen.Length do
-            found <- snapshot.Frozen[index].Memtable.TryFind key
-            index <- index + 1
-
-        match found with
+        match batch.TryFind key with
         | ValueSome entry -> judge flush nowSeconds entry
-        | ValueNone -> startInTables snapshot key
+        | ValueNone -> startBelowActive snapshot flush key nowSeconds
 
     /// Goes on with the block that `step` asked for, verified and lying in the first `length` bytes of `block`.
     let resume

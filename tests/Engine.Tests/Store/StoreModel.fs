@@ -62,20 +62,7 @@ type Store() =
         number
 
     let openTable (number: FileNumber) : Table =
-        let file = tables[number]
-        let footerLength = min file.Length TableFormat.footerLengthBytes
-        let name = FileName.ofFile (StoreFile.Table number)
-
-        let opened =
-            TableFormat.decodeFooter
-                name
-                file.LongLength
-                (ReadOnlySpan<byte>(file, file.Length - footerLength, footerLength))
-            |> Result.bind (fun footer ->
-                let metadata = Array.sub file (int footer.MetadataOffsetBytes) footer.MetadataLengthBytes
-                TableReader.openTable number name file.LongLength footer metadata)
-
-        match opened with
+        match openNamed number (FileName.ofFile (StoreFile.Table number)) tables[number] with
         | Ok table -> table
         | Error corruption -> failtest $"%O{corruption}"
 

@@ -54,17 +54,16 @@ let build (options: Options) (model: Model) : byte[] = fst (buildTaking Int32.Ma
 
 let fileName = "000007.sst"
 
-/// Opens a file in memory the way the host does: footer, then metadata.
-let openBytes (file: byte[]) : Result<Table, Corruption> =
+/// Opens a file in memory under a name the way the host does: footer, then metadata.
+let openNamed (number: FileNumber) (name: string) (file: byte[]) : Result<Table, Corruption> =
     let footerLength = min file.Length TableFormat.footerLengthBytes
 
-    TableFormat.decodeFooter
-        fileName
-        file.LongLength
-        (ReadOnlySpan<byte>(file, file.Length - footerLength, footerLength))
+    TableFormat.decodeFooter name file.LongLength (ReadOnlySpan<byte>(file, file.Length - footerLength, footerLength))
     |> Result.bind (fun footer ->
         let metadata = Array.sub file (int footer.MetadataOffsetBytes) footer.MetadataLengthBytes
-        TableReader.openTable (FileNumber 7UL) fileName file.LongLength footer metadata)
+        TableReader.openTable number name file.LongLength footer metadata)
+
+let openBytes (file: byte[]) : Result<Table, Corruption> = openNamed (FileNumber 7UL) fileName file
 
 let openOrFail (file: byte[]) : Table =
     match openBytes file with
