@@ -5,15 +5,31 @@ namespace LsmFs.Engine
 // the store's size (RocksDB's level_compaction_dynamic_level_bytes). From a deeper level one table moves at a time: the one that drags the least
 // of the next level along, for each byte that it moves or will remove. docs/ARCHITECTURE.md has the numbers that this was chosen by.
 
-/// What to merge: tables of a level with the tables of the next level that they overlap. A value: it can be logged, printed and replayed.
-type CompactionPlan = {
-    /// The level that gives.
-    Level: int
-    /// Tables of `Level`.
-    Inputs: TableMeta[]
-    /// Tables of `Level + 1` that overlap them, in key order.
-    NextInputs: TableMeta[]
+/// All that a plan depends on, but for the options.
+type PickingInput = {
+    Version: Version
+    /// What is flushed. A flush that waits for its time counts once a write or the background has turned it into a watermark.
+    Flush: FlushState
+    /// The Unix time in seconds.
+    NowSeconds: uint32
+    /// The plans that are being carried out.
+    Running: CompactionPlan list
+    /// Tables that cannot be read.
+    Quarantined: FileNumber list
 }
+
+/// Inputs of `Picking.pick`.
+[<RequireQualifiedAccess>]
+module PickingInput =
+
+    /// A version at a time, with nothing flushed, running or set aside.
+    let ofVersion (nowSeconds: uint32) (version: Version) : PickingInput = {
+        Version = version
+        Flush = FlushState.none
+        NowSeconds = nowSeconds
+        Running = []
+        Quarantined = []
+    }
 
 /// Deciding what to compact.
 [<RequireQualifiedAccess>]
@@ -47,16 +63,7 @@ module Picking =
 
     /// The tables of a level below level 0 that overlap the whole range of `tables`, in key order. O(tables + log of the level's tables + result).
     let private overlapping (version: Version) (level: int) (tables: TableMeta[]) : TableMeta[] =
-        let smallest =
-            tables
-            |> Array.map _.Properties.SmallestKey
-            |> Array.reduce (fun left right -> if Version.compareKeys left right <= 0 then left else right)
-
-        let largest =
-            tables
-            |> Array.map _.Properties.LargestKey
-            |> Array.reduce (fun left right -> if Version.compareKeys left right >= 0 then left else right)
-
+        let struct (smallest, largest) = CompactionPlan.hull tables
         let candidates = version.Levels[level]
 
         /// The first table, of those from `low` to before `high`, for which `isBefore` no longer holds.
@@ -82,11 +89,32 @@ module Picking =
 
         Array.sub candidates first (next - first)
 
-    let private planOf (version: Version) (level: int) (inputs: TableMeta[]) : CompactionPlan = {
-        Level = level
-        Inputs = inputs
-        NextInputs = overlapping version (level + 1) inputs
-    }
+    /// Whether tables do not overlap each other.
+    let private areDisjoint (tables: TableMeta[]) : bool =
+        tables
+        |> Array.sortWith (fun left right ->
+            Version.compareKeys left.Properties.SmallestKey right.Properties.SmallestKey)
+        |> Array.pairwise
+        |> Array.forall (fun (left, right) -> not (Version.overlaps left right))
+
+    /// Tables of a level with those of the next level that they overlap. They change their level as they are when they overlap nothing below, and not
+    /// each other.
+    let private planOf (version: Version) (reason: CompactionReason) (level: int) (tables: TableMeta[]) =
+        let next = overlapping version (level + 1) tables
+
+        {
+            Reason = reason
+            Kind =
+                if next.Length = 0 && areDisjoint tables then
+                    CompactionKind.Move
+                else
+                    CompactionKind.Merge
+            Inputs =
+                Array.append
+                    (tables |> Array.map (fun table -> level, table))
+                    (next |> Array.map (fun table -> level + 1, table))
+            OutputLevel = level + 1
+        }
 
     /// Bytes of an average entry of the store.
     let private entryBytes (version: Version) : float =
@@ -102,12 +130,16 @@ module Picking =
     /// What is rewritten for each byte that leaves the level, where a tombstone counts as the value it will remove: where much was deleted,
     /// compaction comes first.
     let private costOf (tombstoneBytes: float) (plan: CompactionPlan) : float =
-        let moved =
-            plan.Inputs
-            |> Array.sumBy (fun table -> float table.SizeBytes + tombstoneBytes * float table.Properties.TombstoneCount)
+        let mutable moved = 0.0
+        let mutable dragged = 0.0
 
-        let dragged = plan.NextInputs |> Array.sumBy _.SizeBytes
-        float dragged / max 1.0 moved
+        for level, table in plan.Inputs do
+            if level = plan.OutputLevel then
+                dragged <- dragged + float table.SizeBytes
+            else
+                moved <- moved + float table.SizeBytes + tombstoneBytes * float table.Properties.TombstoneCount
+
+        dragged / max 1.0 moved
 
     /// The oldest tables of level 0, newest first. Not all of a backlog, so that the length of a job is bounded; what stays is newer.
     let private oldestOfLevelZero (options: Options) (version: Version) : TableMeta[] =
@@ -115,8 +147,9 @@ module Picking =
         let tables = version.Levels[0]
         Array.skip (max 0 (tables.Length - countMax)) tables
 
-    /// The compaction that is most due, or `None` when no level is. O(tables · log tables).
-    let pick (options: Options) (version: Version) : CompactionPlan option =
+    /// The compaction that is most due, or `None` when none is. O(tables · log tables).
+    let pick (options: Options) (input: PickingInput) : CompactionPlan option =
+        let version = input.Version
         let bottom = bottomLevel version
 
         let level =
@@ -132,43 +165,13 @@ module Picking =
         if score options version level < 1.0 then
             None
         elif level = 0 then
-            Some(planOf version 0 (oldestOfLevelZero options version))
+            Some(planOf version CompactionReason.LevelZeroFull 0 (oldestOfLevelZero options version))
         elif level = bottom then
-            Some(planOf version bottom version.Levels[bottom])
+            Some(planOf version CompactionReason.BottomFull bottom version.Levels[bottom])
         else
             let tombstoneBytes = entryBytes version
 
             version.Levels[level]
-            |> Array.map (fun table -> planOf version level [| table |])
+            |> Array.map (fun table -> planOf version CompactionReason.LevelOverTarget level [| table |])
             |> Array.minBy (costOf tombstoneBytes)
             |> Some
-
-    /// Whether the tables can change their level without being rewritten: they overlap nothing below, and not each other.
-    let isTrivialMove (plan: CompactionPlan) : bool =
-        let areDisjoint () =
-            plan.Inputs
-            |> Array.sortWith (fun left right ->
-                Version.compareKeys left.Properties.SmallestKey right.Properties.SmallestKey)
-            |> Array.pairwise
-            |> Array.forall (fun (left, right) -> not (Version.overlaps left right))
-
-        plan.NextInputs.Length = 0 && areDisjoint ()
-
-    /// The edit that moves the tables of a trivial plan down one level.
-    let moveEdit (plan: CompactionPlan) : VersionEdit = {
-        VersionEdit.empty with
-            Removed = plan.Inputs |> Array.map (fun table -> plan.Level, table.Number) |> List.ofArray
-            Added = plan.Inputs |> Array.map (fun table -> plan.Level + 1, table) |> List.ofArray
-    }
-
-    /// The edit that replaces the inputs of a plan by the tables made of them.
-    let replaceEdit (plan: CompactionPlan) (outputs: TableMeta list) : VersionEdit = {
-        VersionEdit.empty with
-            Removed = [
-                for table in plan.Inputs do
-                    plan.Level, table.Number
-                for table in plan.NextInputs do
-                    plan.Level + 1, table.Number
-            ]
-            Added = outputs |> List.map (fun table -> plan.Level + 1, table)
-    }

@@ -72,24 +72,48 @@ module Work =
             Flush = ValueSome snapshot.Flush
     }
 
-    /// The job that carries out a plan made from this snapshot's version.
+    /// What `Picking.pick` is to know of a snapshot.
+    let pickingInput
+        (snapshot: Snapshot)
+        (nowSeconds: uint32)
+        (running: CompactionPlan list)
+        (quarantined: FileNumber list)
+        : PickingInput = {
+        Version = snapshot.Version
+        Flush = snapshot.Flush
+        NowSeconds = nowSeconds
+        Running = running
+        Quarantined = quarantined
+    }
+
+    /// The job that carries out a merge planned from this snapshot's version.
     let compactionJob (options: Options) (snapshot: Snapshot) (plan: CompactionPlan) (nowSeconds: uint32) : Job =
         let readers = Seq.concat snapshot.Tables |> Seq.map (fun table -> table.Number, table) |> Map.ofSeq
 
-        let run (tables: TableMeta[]) : EntrySource =
-            TableRunSource(tables |> Array.map (fun table -> readers[table.Number]), KeyBounds.all, readLengthBytesMax)
-
-        let inputs =
-            if plan.Level = 0 then
-                plan.Inputs |> Array.map (fun table -> run [| table |])
-            else
-                [| run plan.Inputs |]
+        let run (tables: (int * TableMeta)[]) : EntrySource =
+            TableRunSource(
+                tables |> Array.map (fun (_, table) -> readers[table.Number]),
+                KeyBounds.all,
+                readLengthBytesMax
+            )
 
         let sources =
-            if plan.NextInputs.Length = 0 then
-                inputs
-            else
-                Array.append inputs [| run plan.NextInputs |]
+            plan.Inputs
+            |> Array.groupBy fst
+            |> Array.collect (fun (level, tables) ->
+                if level = 0 then
+                    tables |> Array.map (Array.singleton >> run)
+                else
+                    [| run tables |])
 
-        let deeper = snapshot.Version.Levels |> Seq.skip (plan.Level + 2) |> Seq.map rangesOf
-        Job(options, sources, rules snapshot nowSeconds deeper)
+        // Of level 0, what is older than the newest input and stays. Above the level that the result goes to nothing else is older.
+        let inputs = plan.Inputs |> Array.map (fun (_, table) -> table.Number) |> Set.ofArray
+
+        let staying =
+            snapshot.Version.Levels[0]
+            |> Seq.skipWhile (fun table -> not (inputs.Contains table.Number))
+            |> Seq.filter (fun table -> not (inputs.Contains table.Number))
+            |> Seq.map (fun table -> rangesOf [| table |])
+
+        let deeper = snapshot.Version.Levels |> Seq.skip (plan.OutputLevel + 1) |> Seq.map rangesOf
+        Job(options, sources, rules snapshot nowSeconds (Seq.append staying deeper))

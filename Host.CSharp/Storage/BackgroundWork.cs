@@ -143,7 +143,8 @@ internal sealed class BackgroundWork : IDisposable
     private bool TryCompact()
     {
         var snapshot = _store.Current;
-        if (Picking.pick(_store.EngineOptions, snapshot.Version) is not { Value: var plan })
+        var input = Work.pickingInput(snapshot, _store.NowSeconds(), FSharpList<CompactionPlan>.Empty, FSharpList<FileNumber>.Empty);
+        if (Picking.pick(_store.EngineOptions, input) is not { Value: var plan })
         {
             return false;
         }
@@ -155,9 +156,9 @@ internal sealed class BackgroundWork : IDisposable
 
     private void Compact(Snapshot snapshot, CompactionPlan plan)
     {
-        if (Picking.isTrivialMove(plan))
+        if (plan.Kind != CompactionKind.Merge)
         {
-            var edit = Picking.moveEdit(plan);
+            var edit = CompactionPlanModule.edit(plan, FSharpList<TableMeta>.Empty);
             _store.Install([], _ => edit, SnapshotModule.compacted);
             return;
         }
@@ -165,21 +166,19 @@ internal sealed class BackgroundWork : IDisposable
         var started = Stopwatch.GetTimestamp();
         var writer = new TableWriter(_store);
         var outputs = writer.Run(Work.compactionJob(_store.EngineOptions, snapshot, plan, _store.NowSeconds()), _stopping.Token);
-        var replacement = Picking.replaceEdit(plan, ListModule.OfSeq(outputs.Select(table => table.Meta)));
+        var replacement = CompactionPlanModule.edit(plan, ListModule.OfSeq(outputs.Select(table => table.Meta)));
         // What was flushed is left out of the new tables, so the flush must be as durable as they are.
         _store.Install(outputs, current => Work.withFlush(current, replacement), SnapshotModule.compacted);
         Counters.CompactionCount++;
         Counters.CompactionReadBytes += writer.ReadBytes;
         Counters.CompactionWrittenBytes += writer.WrittenBytes;
-        var inputs = plan.Inputs.Concat(plan.NextInputs).ToArray();
         _store.Log.Compacted(
-            plan.Level,
-            inputs.Length,
-            inputs.Sum(table => table.SizeBytes),
+            CompactionPlanModule.print(plan),
+            CompactionPlanModule.inputBytes(plan),
             outputs.Count,
             writer.WrittenBytes,
             (long)Stopwatch.GetElapsedTime(started).TotalMilliseconds);
-        foreach (var input in inputs)
+        foreach (var (_, input) in plan.Inputs)
         {
             _store.Epochs.Retire(() => _store.DeleteTable(input.Number));
         }

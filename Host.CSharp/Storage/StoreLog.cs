@@ -17,8 +17,8 @@ internal static partial class StoreLog
     [LoggerMessage(4, LogLevel.Debug, "flushed a memtable of {MemtableBytes} bytes to {TableCount} tables of {TableBytes} bytes in {ElapsedMilliseconds} ms")]
     internal static partial void Flushed(this ILogger log, long memtableBytes, int tableCount, long tableBytes, long elapsedMilliseconds);
 
-    [LoggerMessage(5, LogLevel.Debug, "compacted level {Level}: {InputCount} tables of {InputBytes} bytes into {OutputCount} of {OutputBytes} in {ElapsedMilliseconds} ms")]
-    internal static partial void Compacted(this ILogger log, int level, int inputCount, long inputBytes, int outputCount, long outputBytes, long elapsedMilliseconds);
+    [LoggerMessage(5, LogLevel.Debug, "compacted ({Plan}) {InputBytes} bytes into {OutputCount} tables of {OutputBytes} in {ElapsedMilliseconds} ms")]
+    internal static partial void Compacted(this ILogger log, string plan, long inputBytes, int outputCount, long outputBytes, long elapsedMilliseconds);
 
     [LoggerMessage(6, LogLevel.Error, "{File}: offset {OffsetBytes}: cannot be read: {Reason}; lookups that need it are answered with an error")]
     internal static partial void TableUnreadable(this ILogger log, string file, long offsetBytes, string reason);

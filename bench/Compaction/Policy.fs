@@ -73,17 +73,16 @@ module Policy =
             Name = name
             Adjust = adjust
             Start =
-                fun () _ version ->
-                    Picking.pick options version
+                fun () now version ->
+                    Picking.pick options (PickingInput.ofVersion (uint32 now) version)
                     |> Option.map (fun plan -> {
                         Kind =
-                            if Picking.isTrivialMove plan then
-                                PlanKind.Move
-                            else
-                                PlanKind.Merge
-                        Inputs =
-                            Array.append (levelsOf plan.Level plan.Inputs) (levelsOf (plan.Level + 1) plan.NextInputs)
-                        OutputLevel = plan.Level + 1
+                            match plan.Kind with
+                            | CompactionKind.Drop -> PlanKind.Drop
+                            | CompactionKind.Move -> PlanKind.Move
+                            | _ -> PlanKind.Merge
+                        Inputs = plan.Inputs
+                        OutputLevel = plan.OutputLevel
                     })
         }
 

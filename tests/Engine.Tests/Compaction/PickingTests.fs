@@ -20,15 +20,10 @@ let private table (number: uint64) (smallest: string) (largest: string) (sizeByt
 let private versionOf (tables: (int * TableMeta) list) =
     Version.apply { VersionEdit.empty with Added = tables } (Version.empty options.LevelCount)
 
-let private show (plan: CompactionPlan option) =
-    let numbers (tables: TableMeta[]) =
-        tables |> Array.map (fun table -> string table.Number.Value) |> String.concat " "
+let private pickPlan (version: Version) = Picking.pick options (PickingInput.ofVersion 0u version)
 
-    match plan with
-    | None -> "nothing"
-    | Some plan -> $"L{plan.Level}: {numbers plan.Inputs} + L{plan.Level + 1}: {numbers plan.NextInputs}"
-
-let private pick (tables: (int * TableMeta) list) = Picking.pick options (versionOf tables) |> show
+let private pick (tables: (int * TableMeta) list) =
+    pickPlan (versionOf tables) |> Option.map CompactionPlan.print |> Option.defaultValue "nothing"
 
 /// Any version that keeps the invariants: deeper levels get tables one by one as long as they fit.
 let private anyVersion (tables: (byte * Key * Key * uint16) list) : Version =
@@ -64,7 +59,7 @@ let tests =
                     1, table 3UL "k" "m" 100L
                     1, table 4UL "n" "z" 100L
                 ])
-                "L0: 6 5 + L1: 2 3"
+                "LevelZeroFull: merge L0 6 5 L1 2 3 to L1"
                 "newest first, and tables 2 and 3 touch c to k")
 
         testCase "of a backlog in level 0 the oldest tables go, so that no job takes too long" (fun () ->
@@ -73,7 +68,10 @@ let tests =
                     0, table number "a" "z" 100L
             ]
 
-            Expect.equal (pick backlog) "L0: 6 5 4 3 2 1 + L1: " "half of the twelve at which writes wait")
+            Expect.equal
+                (pick backlog)
+                "LevelZeroFull: merge L0 6 5 4 3 2 1 to L1"
+                "half of the twelve at which writes wait")
 
         testCase "level 0 goes first once it is half way to where writes wait" (fun () ->
             let behind = [ 1, table 10UL "a" "f" 90_000L; 2, table 11UL "a" "z" 9_000L ]
@@ -83,8 +81,15 @@ let tests =
                     0, table number "a" "b" 100L
             ]
 
-            Expect.equal (pick (levelZero 5UL @ behind)) "L1: 10 + L2: 11" "level 1 is a hundred times too large"
-            Expect.equal (pick (levelZero 6UL @ behind)) "L0: 6 5 4 3 2 1 + L1: 10" "but writes come first")
+            Expect.equal
+                (pick (levelZero 5UL @ behind))
+                "LevelOverTarget: merge L1 10 L2 11 to L2"
+                "level 1 is a hundred times too large"
+
+            Expect.equal
+                (pick (levelZero 6UL @ behind))
+                "LevelZeroFull: merge L0 6 5 4 3 2 1 L1 10 to L1"
+                "but writes come first")
 
         testCase "what a level may hold follows from the level at the bottom" (fun () ->
             let ofBottom sizeBytes =
@@ -97,8 +102,7 @@ let tests =
 
         testCase "the bottom level goes down whole and unread when there is room for a level between" (fun () ->
             let full = [ 1, table 1UL "a" "c" 600L; 1, table 2UL "d" "f" 600L; 0, table 3UL "a" "z" 1L ]
-            Expect.equal (pick full) "L1: 1 2 + L2: " "1200 bytes are more than level 1 may hold"
-            Expect.isTrue (Picking.isTrivialMove (Picking.pick options (versionOf full)).Value) "and they only move"
+            Expect.equal (pick full) "BottomFull: move L1 1 2 to L2" "1200 bytes are more than level 1 may hold"
             Expect.equal (pick [ 2, table 1UL "a" "c" 9_999L ]) "nothing" "level 2 may hold ten times as much")
 
         testCase "a level that is too large gives the table that drags least along" (fun () ->
@@ -109,7 +113,7 @@ let tests =
                     2, table 3UL "a" "b" 2000L
                     2, table 4UL "e" "e" 500L
                 ])
-                "L1: 2 + L2: 4"
+                "LevelOverTarget: merge L1 2 L2 4 to L2"
                 "table 2 rewrites 500 bytes, table 1 would rewrite 2000")
 
         testCase "where much was deleted compaction comes first" (fun () ->
@@ -125,11 +129,11 @@ let tests =
                     2, table 3UL "a" "b" 900L
                     2, table 4UL "e" "e" 600L
                 ])
-                "L1: 1 + L2: 3"
+                "LevelOverTarget: merge L1 1 L2 3 to L2"
                 "table 1 rewrites half as much again as table 2, but removes as much as it moves")
 
         testCase "tables of level 0 that overlap nothing only move" (fun () ->
-            let isMove tables = Picking.isTrivialMove (Picking.pick options (versionOf tables)).Value
+            let isMove tables = (pickPlan (versionOf tables)).Value.Kind = CompactionKind.Move
             let below = 1, table 1UL "x" "z" 10L
 
             Expect.isTrue
@@ -150,42 +154,26 @@ let tests =
         property "every plan takes all that overlaps, and its edit fits the version" (fun tables ->
             let version = anyVersion tables
 
-            match Picking.pick options version with
+            match pickPlan version with
             | None ->
                 for level in 0 .. options.LevelCount - 2 do
                     Expect.isLessThan (Picking.score options version level) 1.0 $"level {level}"
             | Some plan ->
-                let isInput (table: TableMeta) =
-                    Array.contains table plan.Inputs || Array.contains table plan.NextInputs
+                let level = CompactionPlan.level plan
+                let inputsAt level = plan.Inputs |> Array.filter (fst >> (=) level) |> Array.map snd
+                let inputs = inputsAt level
 
-                for table in version.Levels[plan.Level + 1] do
-                    if plan.Inputs |> Array.exists (Version.overlaps table) then
-                        Expect.isTrue (isInput table) $"table {table.Number} of the next level overlaps"
+                for table in version.Levels[level + 1] do
+                    if inputs |> Array.exists (Version.overlaps table) then
+                        Expect.contains (inputsAt (level + 1)) table $"table {table.Number} of the next level overlaps"
 
-                if plan.Level = 0 then
-                    let oldest = Array.skip (version.Levels[0].Length - plan.Inputs.Length) version.Levels[0]
-                    Expect.equal plan.Inputs oldest "what stays in level 0 is newer"
+                if level = 0 then
+                    let oldest = Array.skip (version.Levels[0].Length - inputs.Length) version.Levels[0]
+                    Expect.equal inputs oldest "what stays in level 0 is newer"
 
-                let edit =
-                    if Picking.isTrivialMove plan then
-                        Picking.moveEdit plan
-                    else
-                        // The merge makes one table over the whole range of its inputs.
-                        let all = Array.append plan.Inputs plan.NextInputs
-
-                        let smallest =
-                            all
-                            |> Array.map _.Properties.SmallestKey
-                            |> Array.sortWith Version.compareKeys
-                            |> Array.head
-
-                        let largest =
-                            all
-                            |> Array.map _.Properties.LargestKey
-                            |> Array.sortWith Version.compareKeys
-                            |> Array.last
-
-                        Picking.replaceEdit plan [ tableOf 1000UL smallest largest 1L ]
-
-                Expect.isNone (Version.refusal edit version) "the edit fits")
+                // A merge makes one table over the whole range of its inputs.
+                let struct (smallest, largest) = CompactionPlan.hull (Array.map snd plan.Inputs)
+                let edit = CompactionPlan.edit plan [ tableOf 1000UL smallest largest 1L ]
+                Expect.isNone (Version.refusal edit version) "the edit fits"
+                Expect.equal (CompactionPlan.parse version (CompactionPlan.print plan)) (Some plan) "as text and back")
     ]

@@ -177,16 +177,16 @@ type Store() =
             frozen.Memtable.Recycle()
 
     member _.Compact(now: uint32) : unit =
-        match Picking.pick options snapshot.Version with
+        match Picking.pick options (Work.pickingInput snapshot now [] []) with
         | None -> ()
         | Some plan ->
-            let made, edit =
-                if Picking.isTrivialMove plan then
-                    [], Picking.moveEdit plan
+            let made =
+                if plan.Kind = CompactionKind.Merge then
+                    runJob (Work.compactionJob options snapshot plan now)
                 else
-                    let made = runJob (Work.compactionJob options snapshot plan now)
-                    made, Picking.replaceEdit plan (made |> List.map _.Meta)
+                    []
 
+            let edit = CompactionPlan.edit plan (made |> List.map _.Meta)
             record edit
             snapshot <- Snapshot.compacted (Snapshot.levelsAfter edit made snapshot) snapshot
             removeFiles ()

@@ -121,7 +121,7 @@ let show (contents: Contents) : string =
 let private filesOf (store: Store) (image: DiskImage) : string list option =
     let snapshot = store.Current
 
-    if snapshot.Frozen.Length > 0 || (Picking.pick tinyOptions snapshot.Version).IsSome then
+    if snapshot.Frozen.Length > 0 || (nextPlan store).IsSome then
         None
     else
         Some [

@@ -36,3 +36,7 @@ let openWith (durability: Durability) (clock: TimeProvider) (folder: string) : S
     )
 
 let openStore (folder: string) : Store = openWith Durability.Os TimeProvider.System folder
+
+/// The compaction that is due, if one is.
+let nextPlan (store: Store) : CompactionPlan option =
+    Picking.pick store.EngineOptions (Work.pickingInput store.Current (store.NowSeconds()) [] [])

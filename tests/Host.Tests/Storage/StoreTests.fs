@@ -248,8 +248,7 @@ let tests =
                     use store = openStore folder
                     check store
 
-                    SpinWait.SpinUntil((fun () -> (Picking.pick tinyOptions store.Current.Version).IsNone), 20_000)
-                    |> Expect.isTrue "compacted"
+                    SpinWait.SpinUntil((fun () -> (nextPlan store).IsNone), 20_000) |> Expect.isTrue "compacted"
 
                     check store))
 
