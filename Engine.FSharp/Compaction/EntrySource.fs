@@ -53,6 +53,20 @@ module KeyBounds =
     /// Every key.
     let all: KeyBounds = { From = ValueNone; Until = ValueNone }
 
+    /// From `from` up to `until`, which is left out. An empty array is no bound: no key is empty.
+    let between (from: byte[]) (until: byte[]) : KeyBounds =
+        let bound (key: byte[]) = if key.Length = 0 then ValueNone else ValueSome key
+        { From = bound from; Until = bound until }
+
+    /// The keys that begin with `prefix`: up to the first key behind all of them, which there is unless the prefix is all 255. O(prefix).
+    let ofPrefix (prefix: byte[]) : KeyBounds =
+        match prefix |> Array.tryFindIndexBack ((<>) 255uy) with
+        | Some last ->
+            let until = Array.sub prefix 0 (last + 1)
+            until[last] <- until[last] + 1uy
+            between prefix until
+        | None -> between prefix [||]
+
 /// One sorted run: tables whose key ranges do not overlap, in ascending order (`InvalidOperationException` otherwise). It asks for as many
 /// blocks at once as follow each other within `readLengthBytesMax`, one at least, and keeps one buffer for them.
 [<Sealed>]

@@ -25,6 +25,9 @@ type Memtable internal (tree: Tree, writer: TreeWriter, version: TreeVersion) =
     member internal _.Tree: Tree = tree
     member internal _.Version: TreeVersion = version
 
+    /// Whether both are versions of the same memtable: their entries lie in one arena.
+    member _.SharesArena(other: Memtable) : bool = obj.ReferenceEquals(tree, other.Tree)
+
     /// Whether no entry was ever put.
     member _.IsEmpty: bool = version.Height < 0
 

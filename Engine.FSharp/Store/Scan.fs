@@ -1,17 +1,17 @@
 namespace LsmFs.Engine
 
-/// All live items of a snapshot, in ascending order of their keys: not deleted, not expired at `nowSeconds` (Unix time), not flushed. Asks for
-/// blocks as a source of a merge does, and never reads; it holds one buffer of about `readLengthBytesMax` for each sorted run. One owner; the
-/// snapshot must be kept alive as long.
+/// The live items of a snapshot whose keys are within bounds, in ascending order of their keys: not deleted, not expired at `nowSeconds` (Unix time),
+/// not flushed. Asks for blocks as a source of a merge does, only for those that may hold such a key, and never reads; it holds one buffer of about
+/// `readLengthBytesMax` for each sorted run. One owner; the snapshot must be kept alive as long.
 [<Sealed>]
-type Scan(snapshot: Snapshot, nowSeconds: uint32, readLengthBytesMax: int) =
-    let run (tables: Table[]) : EntrySource = TableRunSource(tables, KeyBounds.all, readLengthBytesMax)
+type Scan(snapshot: Snapshot, nowSeconds: uint32, bounds: KeyBounds, readLengthBytesMax: int) =
+    let run (tables: Table[]) : EntrySource = TableRunSource(tables, bounds, readLengthBytesMax)
 
     let sources: EntrySource[] = [|
-        MemtableSource snapshot.Active
+        MemtableSource(snapshot.Active, bounds)
 
         for frozen in snapshot.Frozen do
-            MemtableSource frozen.Memtable
+            MemtableSource(frozen.Memtable, bounds)
 
         for table in snapshot.Tables[0] do
             run [| table |]

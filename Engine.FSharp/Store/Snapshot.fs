@@ -156,3 +156,18 @@ module Snapshot =
         | 0
         | 1 -> snapshot.ActiveLog
         | count -> snapshot.Frozen[count - 2].FirstLog
+
+    /// Whether entries of the snapshot lie in the memory of this memtable, be it another version of it. O(frozen memtables).
+    let holdsMemtable (memtable: Memtable) (snapshot: Snapshot) : bool =
+        memtable.SharesArena snapshot.Active
+        || snapshot.Frozen |> Array.exists (fun frozen -> memtable.SharesArena frozen.Memtable)
+
+    /// Whether the table is one of the snapshot's. O(tables).
+    let holdsTable (table: FileNumber) (snapshot: Snapshot) : bool =
+        let (FileNumber number) = table
+
+        let isSought (held: Table) =
+            let (FileNumber heldNumber) = held.Number
+            heldNumber = number
+
+        snapshot.Tables |> Array.exists (Array.exists isSought)

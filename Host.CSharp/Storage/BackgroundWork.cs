@@ -180,7 +180,7 @@ internal sealed class BackgroundWork : IDisposable
             (long)Stopwatch.GetElapsedTime(started).TotalMilliseconds);
         foreach (var (_, input) in plan.Inputs)
         {
-            _store.Epochs.Retire(() => _store.DeleteTable(input.Number));
+            _store.RetireTable(input);
         }
     }
 }

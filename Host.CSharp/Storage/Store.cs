@@ -27,6 +27,7 @@ public sealed class Store : IDisposable
         Log = log;
         Folder = folder;
         Tables = new TableFiles(folder);
+        Holds = new Holds(options.Clock);
         var chunks = new ChunkPool(EngineOptions.ChunkSizeBytes, EngineOptions.MemtableSizeBytes);
         LogWriter? writer;
         try
@@ -70,6 +71,8 @@ public sealed class Store : IDisposable
 
     internal Epochs Epochs { get; } = new();
 
+    internal Holds Holds { get; }
+
     /// <summary>The newest snapshot. Whoever uses it from a thread of his own pins the epoch first.</summary>
     internal Snapshot Current => Volatile.Read(ref _current);
 
@@ -77,7 +80,7 @@ public sealed class Store : IDisposable
     internal string? BackgroundFailure => _background?.Failure;
 
     /// <summary>Figures for an operator.</summary>
-    public StoreStatistics Statistics => StoreStatistics.Of(Current, _background.Counters, _committer.Poison ?? BackgroundFailure);
+    public StoreStatistics Statistics => StoreStatistics.Of(Current, _background.Counters, Holds.Statistics, _committer.Poison ?? BackgroundFailure);
 
     /// <summary>
     /// Opens the store in a folder, creating it when there is none, and recovers what a crash left. Throws <see cref="StoreException"/> when the
@@ -104,6 +107,12 @@ public sealed class Store : IDisposable
 
     /// <summary>A reader for one thread.</summary>
     public StoreReader CreateReader() => new(this);
+
+    /// <summary>
+    /// The store as it is now, for as long as it is wanted; see <see cref="StoreSnapshot"/> for what that costs. O(1). Throws
+    /// <see cref="ObjectDisposedException"/> when the store is closed.
+    /// </summary>
+    public StoreSnapshot CreateSnapshot() => new(this);
 
     /// <summary>
     /// Queues writes. They are executed in the order of submission, and <see cref="Submission.Completed"/> tells how they ended: before this returns
@@ -175,6 +184,7 @@ public sealed class Store : IDisposable
         finally
         {
             _background.Dispose();
+            Holds.Close();
             _committer.Dispose();
             _manifest.Dispose();
             Tables.Dispose();
@@ -310,8 +320,13 @@ public sealed class Store : IDisposable
     /// <summary>Lets waiting writes look again whether they may go on.</summary>
     internal void WakeCommitter() => _committer?.Wake();
 
-    /// <summary>Gives the memory of a flushed memtable back once nobody can read it.</summary>
-    internal void RetireMemtable(Memtable memtable) => Epochs.Retire(() => _committer.Recycle(memtable));
+    /// <summary>Gives the memory of a flushed memtable back once nobody can read it. After publishing the snapshot without it.</summary>
+    internal void RetireMemtable(Memtable memtable) =>
+        Epochs.Retire(() => Holds.Release(memtable, () => _committer.Recycle(memtable)));
+
+    /// <summary>Deletes a table once nobody can read it. After publishing the snapshot without it.</summary>
+    internal void RetireTable(TableMeta table) =>
+        Epochs.Retire(() => Holds.Release(table, () => DeleteTable(table.Number)));
 
     private bool TryPublish(Snapshot before, Snapshot after) =>
         ReferenceEquals(Interlocked.CompareExchange(ref _current, after, before), before);

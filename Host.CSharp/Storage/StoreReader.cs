@@ -4,7 +4,7 @@ using Microsoft.Extensions.Logging;
 namespace LsmFs.Host;
 
 /// <summary>
-/// Reads a store from one thread. Between <see cref="Enter"/> and <see cref="Exit"/> it looks at one snapshot, and the entries it finds stay valid
+/// Reads a store from one thread. Between <see cref="Enter()"/> and <see cref="Exit"/> it looks at one snapshot, and the entries it finds stay valid
 /// until the next lookup.
 /// </summary>
 public sealed class StoreReader : IDisposable
@@ -13,6 +13,7 @@ public sealed class StoreReader : IDisposable
     private readonly Epochs.Pin _pin;
     private byte[] _block = GC.AllocateUninitializedArray<byte>(16 * 1024);
     private Snapshot? _snapshot;
+    private StoreSnapshot? _held;
 
     internal StoreReader(Store store)
     {
@@ -20,7 +21,7 @@ public sealed class StoreReader : IDisposable
         _pin = store.Epochs.Register();
     }
 
-    /// <summary>The snapshot between <see cref="Enter"/> and <see cref="Exit"/>.</summary>
+    /// <summary>The snapshot between <see cref="Enter()"/> and <see cref="Exit"/>.</summary>
     internal Snapshot Snapshot => _snapshot ?? throw new InvalidOperationException("A reader is used between Enter and Exit.");
 
     /// <summary>Takes the newest snapshot and keeps it alive.</summary>
@@ -30,11 +31,29 @@ public sealed class StoreReader : IDisposable
         _snapshot = _store.Current;
     }
 
+    /// <summary>
+    /// Looks at a held snapshot instead of the newest; lookups should ask for its <see cref="StoreSnapshot.NowSeconds"/>. Throws
+    /// <see cref="ObjectDisposedException"/>.
+    /// </summary>
+    public void Enter(StoreSnapshot snapshot)
+    {
+        _snapshot = snapshot.Use();
+        _held = snapshot;
+    }
+
     /// <summary>Lets the snapshot go, and every entry found in it.</summary>
     public void Exit()
     {
         _snapshot = null;
-        _pin.Leave();
+        if (_held is { } held)
+        {
+            _held = null;
+            held.Leave();
+        }
+        else
+        {
+            _pin.Leave();
+        }
     }
 
     /// <summary>

@@ -41,10 +41,13 @@ public sealed record StoreStatistics
     /// <summary>Bytes that compactions have written.</summary>
     public required long CompactionWrittenBytes { get; init; }
 
+    /// <summary>Snapshots that are held, and what is kept for them alone.</summary>
+    public required HoldStatistics Holds { get; init; }
+
     /// <summary>Why writes are refused, or null.</summary>
     public required string? WriteRefusal { get; init; }
 
-    internal static StoreStatistics Of(Snapshot snapshot, BackgroundCounters counters, string? refusal)
+    internal static StoreStatistics Of(Snapshot snapshot, BackgroundCounters counters, HoldStatistics holds, string? refusal)
     {
         var levels = snapshot.Version.Levels;
         var memtables = snapshot.Frozen.Select(frozen => frozen.Memtable).Append(snapshot.Active).ToArray();
@@ -62,6 +65,7 @@ public sealed record StoreStatistics
             CompactionCount = counters.CompactionCount,
             CompactionReadBytes = counters.CompactionReadBytes,
             CompactionWrittenBytes = counters.CompactionWrittenBytes,
+            Holds = holds,
             WriteRefusal = refusal,
         };
     }

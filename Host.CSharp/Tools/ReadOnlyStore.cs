@@ -61,7 +61,7 @@ internal sealed class ReadOnlyStore : IDisposable
     /// <summary>Calls <paramref name="visit"/> with every item that is live at a Unix time, in the order of the keys. An entry is valid during its call.</summary>
     internal void Scan(uint nowSeconds, Action<Entry> visit)
     {
-        var scan = new Scan(_snapshot, nowSeconds, ReadLengthBytesMax);
+        var scan = new Scan(_snapshot, nowSeconds, KeyBoundsModule.all, ReadLengthBytesMax);
         while (true)
         {
             switch (scan.MoveNext())

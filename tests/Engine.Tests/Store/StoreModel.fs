@@ -245,8 +245,8 @@ type Store() =
         step
 
     /// All that a scan of the newest snapshot shows, as encoded entries.
-    member _.Scan(now: uint32) : byte[] list =
-        let scan = Scan(snapshot, now, 300)
+    member _.Scan(now: uint32, bounds: KeyBounds) : byte[] list =
+        let scan = Scan(snapshot, now, bounds, 300)
 
         let rec go (entries: byte[] list) =
             match scan.MoveNext() with

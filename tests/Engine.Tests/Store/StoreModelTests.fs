@@ -1,5 +1,6 @@
 module LsmFs.Engine.Tests.StoreModelTests
 
+open System
 open Expecto
 open FsCheck
 open FsCheck.FSharp
@@ -83,13 +84,22 @@ let private check (store: Store) (keys: string seq) (now: uint32) (expected: Exp
                 key, write.WriteValue.Value, write.WriteFlags, write.WriteExpirySeconds
     ]
 
-    let scanned =
-        store.Scan now
+    let scanned (bounds: KeyBounds) =
+        store.Scan(now, bounds)
         |> List.map (fun bytes ->
             let entry = entryOf bytes
             modelKey (entry.Key.ToArray()), entry.Value.ToArray(), entry.Flags, entry.ExpirySeconds)
 
-    Expect.equal scanned live "a scan shows what is live, in order"
+    Expect.equal (scanned KeyBounds.all) live "a scan shows what is live, in order"
+
+    // Neighbours in the list of keys are no neighbours in the store, so these are narrow, wide and empty ranges.
+    for from, until in keys |> Seq.truncate 6 |> Seq.pairwise do
+        let isWithin (key, _, _, _) = String.CompareOrdinal(key, from) >= 0 && String.CompareOrdinal(key, until) < 0
+
+        Expect.equal
+            (scanned (KeyBounds.between (keyBytes from) (keyBytes until)))
+            (List.filter isWithin live)
+            "a scan within bounds shows what is within them"
 
 let private run (steps: Step list) =
     let store = Store()
