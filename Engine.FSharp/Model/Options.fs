@@ -11,8 +11,10 @@ type Durability =
 
 /// The sizes an engine works with. They follow from one memory budget (`Options.ofBudget`); tests make them small.
 type Options = {
-    /// Memory for memtables, filters and indexes together.
+    /// Memory for memtables, the block cache, and the metadata of tables together.
     MemoryBudgetBytes: int64
+    /// Memory for the block cache and the metadata of tables together.
+    CacheSizeBytes: int64
     /// A memtable is frozen when its arena holds this much.
     MemtableSizeBytes: int64
     /// Frozen memtables that may wait for their flush before writes wait too.
@@ -46,14 +48,18 @@ module Options =
     /// The smallest memory budget a store can work with, in bytes.
     let memoryBudgetBytesMin = 8L * mebibyte
 
-    /// The sizes for a memory budget in bytes. One memtable fills while up to two wait to be flushed, so a memtable gets a fifth of it.
+    let private frozenMemtableCountMax = 2
+
+    /// The sizes for a memory budget in bytes. One memtable fills while up to two wait to be flushed; each gets a sixth of the budget, but not
+    /// more than 256 MiB, and the cache gets the rest.
     let ofBudget (memoryBudgetBytes: int64) : Options =
-        let memtable = memoryBudgetBytes / 5L |> max mebibyte |> min (256L * mebibyte)
+        let memtable = memoryBudgetBytes / 6L |> max mebibyte |> min (256L * mebibyte)
 
         {
             MemoryBudgetBytes = memoryBudgetBytes
+            CacheSizeBytes = memoryBudgetBytes - int64 (1 + frozenMemtableCountMax) * memtable |> max 0L
             MemtableSizeBytes = memtable
-            FrozenMemtableCountMax = 2
+            FrozenMemtableCountMax = frozenMemtableCountMax
             ChunkSizeBytes = 1 <<< 20
             BlockSizeBytes = 4096
             TableSizeBytes = memtable |> max (8L * mebibyte) |> min (64L * mebibyte)
@@ -64,3 +70,8 @@ module Options =
             LevelSizeMultiplier = 8
             LevelCount = 7
         }
+
+    /// What the cache may take beside this much metadata of opened tables: the rest of their common share, but never less than an eighth of it, since
+    /// a store without any cache would read every block again and again.
+    let cacheSizeBytes (options: Options) (tableMemoryBytes: int64) : int64 =
+        max (options.CacheSizeBytes / 8L) (options.CacheSizeBytes - tableMemoryBytes)

@@ -11,6 +11,7 @@ internal sealed class Epochs
 
     private readonly Lock _lock = new();
     private readonly List<(long Epoch, Action Release)> _retired = [];
+    // Replaced whole, under the lock.
     private Pin[] _pins = [];
     private long _epoch = 1;
 
@@ -53,7 +54,7 @@ internal sealed class Epochs
         var pin = new Pin(this);
         lock (_lock)
         {
-            _pins = [.. _pins, pin];
+            Volatile.Write(ref _pins, [.. _pins, pin]);
         }
 
         return pin;
@@ -64,8 +65,26 @@ internal sealed class Epochs
     {
         lock (_lock)
         {
-            _pins = [.. _pins.Where(other => other != pin)];
+            Volatile.Write(ref _pins, [.. _pins.Where(other => other != pin)]);
         }
+    }
+
+    /// <summary>
+    /// Begins a new epoch and returns it. What was made unreachable before can be used again once <see cref="OldestReader"/> is not older. For what is
+    /// retired too often for <see cref="Retire"/>: no lock, nothing allocated.
+    /// </summary>
+    internal long Advance() => Interlocked.Increment(ref _epoch);
+
+    /// <summary>The oldest epoch that a reader has pinned.</summary>
+    internal long OldestReader()
+    {
+        var oldest = Unpinned;
+        foreach (var pin in Volatile.Read(ref _pins))
+        {
+            oldest = Math.Min(oldest, pin.Pinned);
+        }
+
+        return oldest;
     }
 
     /// <summary>Calls <paramref name="release"/> once no reader can reach what the snapshot before the current one held. Call after publishing.</summary>
@@ -73,7 +92,7 @@ internal sealed class Epochs
     {
         lock (_lock)
         {
-            _retired.Add((Interlocked.Increment(ref _epoch), release));
+            _retired.Add((Advance(), release));
         }
 
         Reclaim();
@@ -85,12 +104,7 @@ internal sealed class Epochs
         List<Action> due = [];
         lock (_lock)
         {
-            var oldest = Unpinned;
-            foreach (var pin in _pins)
-            {
-                oldest = Math.Min(oldest, pin.Pinned);
-            }
-
+            var oldest = OldestReader();
             for (var index = _retired.Count - 1; index >= 0; index--)
             {
                 if (_retired[index].Epoch <= oldest)

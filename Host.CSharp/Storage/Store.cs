@@ -13,6 +13,9 @@ public sealed class Store : IDisposable
 {
     private readonly Lock _manifestLock = new();
     private readonly List<FileNumber> _undecided = [];
+    private readonly Lock _readersLock = new();
+    private readonly List<StoreReader> _readers = [];
+    private (long Hits, long Misses) _readBefore;
     private readonly ManifestWriter _manifest;
     private readonly Committer _committer;
     private readonly BackgroundWork _background;
@@ -28,6 +31,7 @@ public sealed class Store : IDisposable
         Folder = folder;
         Tables = new TableFiles(folder);
         Holds = new Holds(options.Clock);
+        Cache = new BlockCache(Epochs, EngineOptions.CacheSizeBytes);
         var chunks = new ChunkPool(EngineOptions.ChunkSizeBytes, EngineOptions.MemtableSizeBytes);
         LogWriter? writer;
         try
@@ -41,6 +45,7 @@ public sealed class Store : IDisposable
             _manifest = new ManifestWriter(folder, recovered.StateSince(oldestLog), options.ManifestEditBytesMax, NextFileNumber, log);
             _manifest.Rewrite();
             StoreRecovery.RemoveLeftovers(folder, recovered, oldestLog, log);
+            FitCache(_current.Tables);
             writer = options.Durability == Durability.Memory ? null : LogWriter.Create(folder, LogKind.WriteAheadLog, activeLog, durable: true);
         }
         catch
@@ -69,6 +74,8 @@ public sealed class Store : IDisposable
 
     internal TableFiles Tables { get; }
 
+    internal BlockCache Cache { get; }
+
     internal Epochs Epochs { get; } = new();
 
     internal Holds Holds { get; }
@@ -80,7 +87,22 @@ public sealed class Store : IDisposable
     internal string? BackgroundFailure => _background?.Failure;
 
     /// <summary>Figures for an operator.</summary>
-    public StoreStatistics Statistics => StoreStatistics.Of(Current, _background.Counters, Holds.Statistics, _committer.Poison ?? BackgroundFailure);
+    public StoreStatistics Statistics =>
+        StoreStatistics.Of(Current, _background.Counters, Holds.Statistics, CacheStatistics, _committer.Poison ?? BackgroundFailure);
+
+    private CacheStatistics CacheStatistics
+    {
+        get
+        {
+            lock (_readersLock)
+            {
+                return new CacheStatistics(
+                    Cache,
+                    _readBefore.Hits + _readers.Sum(reader => reader.HitCount),
+                    _readBefore.Misses + _readers.Sum(reader => reader.MissCount));
+            }
+        }
+    }
 
     /// <summary>
     /// Opens the store in a folder, creating it when there is none, and recovers what a crash left. Throws <see cref="StoreException"/> when the
@@ -272,6 +294,7 @@ public sealed class Store : IDisposable
             }
             while (!TryPublish(before, transition(levels, before)));
 
+            FitCache(Current.Tables);
             Delete(_undecided);
             _undecided.Clear();
         }
@@ -327,6 +350,32 @@ public sealed class Store : IDisposable
     /// <summary>Deletes a table once nobody can read it. After publishing the snapshot without it.</summary>
     internal void RetireTable(TableMeta table) =>
         Epochs.Retire(() => Holds.Release(table, () => DeleteTable(table.Number)));
+
+    /// <summary>Counts a reader's blocks in the statistics.</summary>
+    internal void Add(StoreReader reader)
+    {
+        lock (_readersLock)
+        {
+            _readers.Add(reader);
+        }
+    }
+
+    /// <summary>Keeps what a reader has counted, who is given up.</summary>
+    internal void Remove(StoreReader reader)
+    {
+        lock (_readersLock)
+        {
+            if (_readers.Remove(reader))
+            {
+                _readBefore.Hits += reader.HitCount;
+                _readBefore.Misses += reader.MissCount;
+            }
+        }
+    }
+
+    /// <summary>Leaves the cache what the metadata of the tables leaves of its budget.</summary>
+    private void FitCache(Table[][] tables) =>
+        Cache.Resize(OptionsModule.cacheSizeBytes(EngineOptions, tables.Sum(level => level.Sum(table => table.MemoryBytes))));
 
     private bool TryPublish(Snapshot before, Snapshot after) =>
         ReferenceEquals(Interlocked.CompareExchange(ref _current, after, before), before);

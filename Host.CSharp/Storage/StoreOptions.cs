@@ -11,7 +11,7 @@ public sealed record StoreOptions
     /// <summary>What an acknowledged write survives.</summary>
     public Durability Durability { get; init; } = Durability.Sync;
 
-    /// <summary>Memory for memtables, filters and indexes, in bytes.</summary>
+    /// <summary>Memory for memtables, block cache, and filters and indexes of tables, in bytes.</summary>
     public long MemoryBudgetBytes { get; init; } = 64L << 20;
 
     /// <summary>Sizes that replace those derived from the memory budget; for tests.</summary>

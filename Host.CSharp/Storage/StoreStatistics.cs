@@ -2,6 +2,9 @@ using LsmFs.Engine;
 
 namespace LsmFs.Host;
 
+/// <summary>The block cache, and what the readers have counted at it.</summary>
+internal readonly record struct CacheStatistics(BlockCache Cache, long HitCount, long MissCount);
+
 /// <summary>Figures of a store at one moment.</summary>
 public sealed record StoreStatistics
 {
@@ -26,6 +29,24 @@ public sealed record StoreStatistics
     /// <summary>Memory of filters and indexes.</summary>
     public required long TableMemoryBytes { get; init; }
 
+    /// <summary>Memory that the block cache may take.</summary>
+    public required long CacheCapacityBytes { get; init; }
+
+    /// <summary>Memory that the block cache takes.</summary>
+    public required long CacheBytes { get; init; }
+
+    /// <summary>Blocks in the cache.</summary>
+    public required long CacheBlockCount { get; init; }
+
+    /// <summary>Blocks that were in the cache when they were asked for.</summary>
+    public required long CacheHitCount { get; init; }
+
+    /// <summary>Blocks that had to be read from a file.</summary>
+    public required long CacheMissCount { get; init; }
+
+    /// <summary>Blocks that have left the cache.</summary>
+    public required long CacheEvictionCount { get; init; }
+
     /// <summary>Flushes since the store was opened.</summary>
     public required long FlushCount { get; init; }
 
@@ -47,7 +68,8 @@ public sealed record StoreStatistics
     /// <summary>Why writes are refused, or null.</summary>
     public required string? WriteRefusal { get; init; }
 
-    internal static StoreStatistics Of(Snapshot snapshot, BackgroundCounters counters, HoldStatistics holds, string? refusal)
+    internal static StoreStatistics Of(
+        Snapshot snapshot, BackgroundCounters counters, HoldStatistics holds, CacheStatistics cache, string? refusal)
     {
         var levels = snapshot.Version.Levels;
         var memtables = snapshot.Frozen.Select(frozen => frozen.Memtable).Append(snapshot.Active).ToArray();
@@ -60,6 +82,12 @@ public sealed record StoreStatistics
             TableCounts = [.. levels.Select(level => level.Length)],
             TableBytes = [.. levels.Select(level => level.Sum(table => table.SizeBytes))],
             TableMemoryBytes = snapshot.Tables.Sum(level => level.Sum(table => table.MemoryBytes)),
+            CacheCapacityBytes = cache.Cache.CapacityBytes,
+            CacheBytes = cache.Cache.AllocatedBytes,
+            CacheBlockCount = cache.Cache.Content.Count,
+            CacheHitCount = cache.HitCount,
+            CacheMissCount = cache.MissCount,
+            CacheEvictionCount = cache.Cache.EvictionCount,
             FlushCount = counters.FlushCount,
             FlushedBytes = counters.FlushedBytes,
             CompactionCount = counters.CompactionCount,
