@@ -1,0 +1,93 @@
+using System.Runtime.InteropServices;
+using System.Text.Json;
+using LsmFs.Load;
+
+namespace LsmFs.Embedded;
+
+internal static class Program
+{
+    private const int Clean = 0;
+    private const int Dirty = 1;
+    private const int Failed = 2;
+
+    private static int Main(string[] args)
+    {
+        if (args.Contains("--help"))
+        {
+            Console.WriteLine(Settings.Help);
+            return Clean;
+        }
+
+        try
+        {
+            if (!OperatingSystem.IsLinux())
+            {
+                throw new LoadException("the figures come from Linux's /proc");
+            }
+
+            if (args is ["child", var engine, var part, var folder, var settings, var result])
+            {
+                EngineProcess.RunInside(engine, part, folder, settings, result);
+                return Clean;
+            }
+
+            return Run(new Arguments(args)) ? Clean : Dirty;
+        }
+        catch (Exception exception) when (exception is LoadException or IOException or UnauthorizedAccessException or InvalidOperationException)
+        {
+            Console.Error.WriteLine($"LsmFs.Embedded: {exception.Message}");
+            return Failed;
+        }
+    }
+
+    /// <summary>False when a value was wrong.</summary>
+    private static bool Run(Arguments arguments)
+    {
+        var settings = Settings.Take(arguments);
+        var roundCount = (int)(arguments.TakeInteger("--rounds", 1, 100) ?? 1);
+        var engines = (arguments.Take("--engines") ?? "lsmfs,rocksdb").Split(',');
+        var reportFile = Path.GetFullPath(arguments.Take("--out") ?? Path.Combine("artifacts", "embedded.md"));
+        var parent = Path.GetFullPath(arguments.Take("--folder") ?? Path.GetTempPath());
+        var prefix = (arguments.Take("--prefix") ?? "").Split(' ', StringSplitOptions.RemoveEmptyEntries);
+        arguments.RefuseRest();
+        if (engines.FirstOrDefault(engine => engine is not (EngineProcess.LsmFs or EngineProcess.RocksDb)) is { } unknown)
+        {
+            throw new LoadException($"--engines {unknown}: {EngineProcess.LsmFs} and {EngineProcess.RocksDb} are wanted, with a comma between them");
+        }
+
+        if (engines.Contains(EngineProcess.RocksDb) && !RocksDb.IsThere)
+        {
+            throw new LoadException($"there is no RocksDB library for {RuntimeInformation.RuntimeIdentifier}; --engines {EngineProcess.LsmFs} runs without it");
+        }
+
+        // Twice for what is shadowed and for a compaction under way, and a margin.
+        var wantedBytes = (settings.LiveBytes(settings.KeyCount) * 3) + (settings.MemoryBudgetBytes * 4);
+        if (new DriveInfo(parent).AvailableFreeSpace is var freeBytes && freeBytes < wantedBytes)
+        {
+            throw new LoadException($"{parent} has {freeBytes >> 20} MiB free, and {wantedBytes >> 20} MiB are wanted: name another --folder");
+        }
+
+        Directory.CreateDirectory(Path.GetDirectoryName(reportFile)!);
+        var folder = Directory.CreateDirectory(Path.Combine(parent, $"lsmfs-embedded-{Environment.ProcessId}")).FullName;
+        List<RunResult> results = [];
+        try
+        {
+            for (var round = 0; round < roundCount; round++)
+            {
+                foreach (var engine in round % 2 == 0 ? engines : [.. engines.Reverse()])
+                {
+                    results.Add(EngineProcess.Run(engine, settings, folder, prefix));
+                    Report.Write(reportFile, settings, results);
+                }
+            }
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+
+        File.WriteAllText(Path.ChangeExtension(reportFile, ".json"), JsonSerializer.Serialize(results));
+        Console.WriteLine(File.ReadAllText(reportFile));
+        return results.TrueForAll(run => run.Phases.TrueForAll(phase => phase.WrongCount == 0));
+    }
+}
