@@ -18,6 +18,8 @@ type StatsTopic =
     | Conns = 6uy
     /// No STAT lines either, but every counter starts again at 0.
     | Reset = 7uy
+    /// The engine's own figures; memcached has no such topic.
+    | Lsm = 8uy
 
 /// A `stats` line, understood.
 [<Struct>]
@@ -77,6 +79,7 @@ module StatsRequest =
             | CommandName.Slabs -> about StatsTopic.Slabs
             | CommandName.Sizes -> about StatsTopic.Sizes
             | CommandName.Conns -> about StatsTopic.Conns
+            | CommandName.Lsm -> about StatsTopic.Lsm
             | CommandName.Detail -> detail second
             | CommandName.Reset -> { Topic = StatsTopic.Reset; Reply = ReplyCode.Reset }
             | _ when CommandName.isCachedump first -> cachedump second third

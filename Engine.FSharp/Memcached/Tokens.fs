@@ -102,6 +102,9 @@ module internal CommandName =
     let Conns = 0x736E6E6F63UL
 
     [<Literal>]
+    let Lsm = 0x6D736CUL
+
+    [<Literal>]
     let Detail = 0x6C6961746564UL
 
     [<Literal>]

@@ -20,6 +20,8 @@ internal static class ServerStatistics
                 return WriteAll(General(server), target);
             case StatsTopic.Settings:
                 return WriteAll(Settings(server), target);
+            case StatsTopic.Lsm:
+                return WriteAll(LsmStatistics.Of(server.Store.Statistics), target);
             case StatsTopic.Reset:
                 server.ResetStatistics();
                 break;
@@ -72,6 +74,7 @@ internal static class ServerStatistics
         Add(list, "limit_maxbytes", server.Store.Options.MemoryBudgetBytes);
         StoreStatistics store = server.Store.Statistics;
         Add(list, "bytes", store.MemtableBytes + store.TableBytes.Sum());
+        Add(list, "curr_items", store.ItemCountEstimate);
         Add(list, "total_items", counters.TotalItems);
         // A database forgets nothing by itself.
         Add(list, "evictions", 0);

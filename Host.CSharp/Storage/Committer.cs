@@ -26,6 +26,7 @@ internal sealed class Committer : IDisposable
     // Under Os: logs of frozen memtables, which a clean end makes durable.
     private readonly List<LogWriter> _unsynced = [];
     private LogWriter? _log;
+    private long _committedBytes;
     private int _busy;
     private volatile bool _stopping;
     private volatile string? _poison;
@@ -43,6 +44,12 @@ internal sealed class Committer : IDisposable
             _thread.Start();
         }
     }
+
+    /// <summary>Bytes of the log that is being written; 0 when there is none. Any thread.</summary>
+    internal long LogBytes => Volatile.Read(ref _log)?.LengthBytes ?? 0;
+
+    /// <summary>Bytes of the entries committed so far. Any thread.</summary>
+    internal long CommittedBytes => Volatile.Read(ref _committedBytes);
 
     /// <summary>Why no write is possible any more, or null.</summary>
     internal string? Poison => _poison;
@@ -223,6 +230,7 @@ internal sealed class Committer : IDisposable
                 }
 
                 isLogged = true;
+                Volatile.Write(ref _committedBytes, _committedBytes + _context.WrittenBytes);
                 _store.PublishCommit(_context.CommitMemtable(), _context.Flush, _context.LastSequence);
             }
 

@@ -88,7 +88,7 @@ public sealed class Store : IDisposable
 
     /// <summary>Figures for an operator.</summary>
     public StoreStatistics Statistics =>
-        StoreStatistics.Of(Current, _background.Counters, Holds.Statistics, CacheStatistics, _committer.Poison ?? BackgroundFailure);
+        StoreStatistics.Of(this, _background.Counters, CacheStatistics, _committer);
 
     private CacheStatistics CacheStatistics
     {

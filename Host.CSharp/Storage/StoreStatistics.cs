@@ -8,6 +8,12 @@ internal readonly record struct CacheStatistics(BlockCache Cache, long HitCount,
 /// <summary>Figures of a store at one moment.</summary>
 public sealed record StoreStatistics
 {
+    /// <summary>The levels that have tables, shallowest first.</summary>
+    public required IReadOnlyList<LevelSummary> Levels { get; init; }
+
+    /// <summary>About how many items there are; see the engine's <c>ItemCount</c> for what is known and what is guessed.</summary>
+    public required long ItemCountEstimate { get; init; }
+
     /// <summary>Entries in tables, those included that newer ones shadow, and tombstones.</summary>
     public required long EntryCount { get; init; }
 
@@ -47,6 +53,15 @@ public sealed record StoreStatistics
     /// <summary>Blocks that have left the cache.</summary>
     public required long CacheEvictionCount { get; init; }
 
+    /// <summary>Bytes of the log that is being written; 0 when there is none.</summary>
+    public required long LogBytes { get; init; }
+
+    /// <summary>Bytes of the entries that were committed since the store was opened.</summary>
+    public required long CommittedBytes { get; init; }
+
+    /// <summary>Why writes wait at this moment.</summary>
+    public required WritePressure Pressure { get; init; }
+
     /// <summary>Flushes since the store was opened.</summary>
     public required long FlushCount { get; init; }
 
@@ -68,13 +83,26 @@ public sealed record StoreStatistics
     /// <summary>Why writes are refused, or null.</summary>
     public required string? WriteRefusal { get; init; }
 
-    internal static StoreStatistics Of(
-        Snapshot snapshot, BackgroundCounters counters, HoldStatistics holds, CacheStatistics cache, string? refusal)
+    /// <summary>The part of the blocks asked for that were in the cache, from 0 to 1; 0 before the first.</summary>
+    public double CacheHitRate =>
+        CacheHitCount + CacheMissCount == 0 ? 0 : (double)CacheHitCount / (CacheHitCount + CacheMissCount);
+
+    /// <summary>Bytes that flushes and compactions have written for each byte committed, since the store was opened; 0 before the first.</summary>
+    public double WriteAmplification =>
+        CommittedBytes == 0 ? 0 : (double)(FlushedBytes + CompactionWrittenBytes) / CommittedBytes;
+
+    /// <summary>Bytes of all levels for each byte of the deepest.</summary>
+    public double SpaceAmplification => LevelSummaryModule.spaceAmplification([.. Levels]);
+
+    internal static StoreStatistics Of(Store store, BackgroundCounters counters, CacheStatistics cache, Committer committer)
     {
+        var snapshot = store.Current;
         var levels = snapshot.Version.Levels;
         var memtables = snapshot.Frozen.Select(frozen => frozen.Memtable).Append(snapshot.Active).ToArray();
         return new StoreStatistics
         {
+            Levels = LevelSummaryModule.ofVersion(snapshot.Version),
+            ItemCountEstimate = ItemCount.estimate(snapshot, store.NowSeconds()),
             EntryCount = levels.Sum(level => level.Sum(table => table.Properties.EntryCount)),
             LastSequence = snapshot.LastSequence.Value,
             MemtableBytes = memtables.Sum(memtable => memtable.SizeBytes),
@@ -88,13 +116,16 @@ public sealed record StoreStatistics
             CacheHitCount = cache.HitCount,
             CacheMissCount = cache.MissCount,
             CacheEvictionCount = cache.Cache.EvictionCount,
+            LogBytes = committer.LogBytes,
+            CommittedBytes = committer.CommittedBytes,
+            Pressure = Work.pressure(store.EngineOptions, snapshot),
             FlushCount = counters.FlushCount,
             FlushedBytes = counters.FlushedBytes,
             CompactionCount = counters.CompactionCount,
             CompactionReadBytes = counters.CompactionReadBytes,
             CompactionWrittenBytes = counters.CompactionWrittenBytes,
-            Holds = holds,
-            WriteRefusal = refusal,
+            Holds = store.Holds.Statistics,
+            WriteRefusal = committer.Poison ?? store.BackgroundFailure,
         };
     }
 }

@@ -33,6 +33,9 @@ public sealed class WriteContext
     /// <summary>Whether the batch has any writes.</summary>
     internal bool HasWrites { get; private set; }
 
+    /// <summary>Bytes of the entries of the batch.</summary>
+    internal long WrittenBytes { get; private set; }
+
     /// <summary>Bytes that the batch will take in the log.</summary>
     internal int FrameLength => _frame.Length;
 
@@ -70,6 +73,7 @@ public sealed class WriteContext
         NowSeconds = nowSeconds;
         Flush = snapshot.Flush;
         _editor = snapshot.Active.Edit();
+        WrittenBytes = 0;
         _lastSequence = snapshot.LastSequence.Value;
         HasWrites = false;
         _frame.ClearAndTrim(4 * 1024 * 1024);
@@ -115,5 +119,6 @@ public sealed class WriteContext
         StartWrite();
         var length = EntryFormat.appendParts(_frame, header, key, head, tail);
         _editor!.Put(_frame.Written[^length..]);
+        WrittenBytes += length;
     }
 }

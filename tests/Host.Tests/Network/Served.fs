@@ -77,6 +77,7 @@ type Served(setting: Setting) =
         )
 
     member _.Server = server
+    member _.Store = store
     member _.Port = server.EndPoints[0].Port
 
     /// Waits until the server has this many connections.

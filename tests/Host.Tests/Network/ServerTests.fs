@@ -12,8 +12,8 @@ open LsmFs.Engine
 open LsmFs.Host
 open LsmFs.Host.Tests.Served
 
-let private statistics (client: Client) =
-    client.Send "stats\r\nquit\r\n"
+let private statisticsOf (request: string) (client: Client) =
+    client.Send $"{request}\r\nquit\r\n"
 
     text(client.ReceiveToEnd()).Split("\r\n", StringSplitOptions.RemoveEmptyEntries)
     |> Array.filter _.StartsWith("STAT ")
@@ -21,6 +21,63 @@ let private statistics (client: Client) =
         let parts = line.Split(' ', 3)
         parts[1], parts[2])
     |> Map.ofArray
+
+let private statistics (client: Client) = statisticsOf "stats" client
+
+let private engineStatistics (setting: Setting) =
+    use served = new Served(setting)
+    use client = new Client(served.Port)
+    client.Expect("set a 0 0 5\r\nvalue\r\nset b 0 0 5\r\nvalue\r\n", "STORED\r\nSTORED\r\n")
+    let before = statisticsOf "stats lsm" client
+
+    for name, value in
+        [
+            "sequence", "2"
+            "tables", "0"
+            "committed_bytes", string (2 * (16 + 1 + 5))
+            "write_amplification", "0.00"
+            "write_pressure", "none"
+            "write_refusal", "none"
+            "snapshots_held", "0"
+        ] do
+        Expect.equal (Map.tryFind name before) (Some value) name
+
+    Expect.equal (int64 before["log_bytes"] > 44L) (setting.Durability = Durability.Sync) "a log, if there is one"
+    served.Store.Flush()
+    use snapshot = served.Store.CreateSnapshot()
+    use again = new Client(served.Port)
+    again.Expect("delete b\r\n", "DELETED\r\n")
+    served.Store.Flush()
+    use last = new Client(served.Port)
+    let after = statisticsOf "stats lsm" last
+
+    for name, value in
+        [
+            "sequence", "3"
+            "table_entries", "3"
+            "table_tombstones", "1"
+            "flushes", "2"
+            "snapshots_held", "1"
+        ] do
+        Expect.equal (Map.tryFind name after) (Some value) name
+
+    for KeyValue(name, value) in after do
+        Expect.isFalse (value.Contains ' ') $"a space in the value of {name}"
+
+    for figure in [ "tables"; "bytes"; "entries"; "tombstones" ] do
+        let total = if figure = "tables" then "tables" else $"table_%s{figure}"
+
+        let levels =
+            after
+            |> Map.filter (fun name _ -> name.StartsWith "level_" && name.EndsWith figure)
+            |> Map.values
+            |> Seq.sumBy int64
+
+        Expect.equal levels (int64 after[total]) $"the levels add up to {total}"
+
+    Expect.isGreaterThan (float after["write_amplification"]) 0.0 "write amplification"
+    use plain = new Client(served.Port)
+    Expect.equal (statistics plain |> Map.tryFind "curr_items") (Some "1") "items, about"
 
 let private counts (setting: Setting) =
     use served = new Served(setting)
@@ -185,6 +242,7 @@ let tests =
     <| testList "Server" [
         everywhere "commands are counted" counts
         onTransports "other statistics end as tools expect" otherStatistics
+        everywhere "the engine's figures are told" engineStatistics
         onTransports "an address in use is told in one line" addressInUse
         everywhere "a stop answers what was received" stopAnswers
         onTransports "a stop does not wait for a client that does not read" stopIsBounded
