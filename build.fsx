@@ -201,7 +201,12 @@ let bench (arguments: string list) : unit =
     | "micro" :: rest -> runBench "Micro" rest
     | "compaction" :: rest -> runBench "Compaction" rest
     | "embedded" :: rest ->
-        let out = if List.contains "--out" rest then [] else [ "--out"; Path.Combine(root, "artifacts", "embedded.md") ]
+        let out =
+            if List.contains "--out" rest then
+                []
+            else
+                [ "--out"; Path.Combine(root, "artifacts", "embedded.md") ]
+
         runBench "Embedded" (out @ rest)
     | command :: _ when not (command.StartsWith '-') -> runBench "Load" arguments
     | options ->
@@ -241,7 +246,10 @@ let targets = [
     target "run" "build, then serve on 127.0.0.1:11211 with data in ./data; arguments are lsmfs's (-- --help)" run
     target "test" "build, check the format, run every test; arguments are Expecto's (-- --filter-test-list Wal)" test
     target "build" "build everything, Release" build
-    target "bench" "side by side with memcached, into artifacts/bench.md; -- micro, compaction or embedded for those" bench
+    target
+        "bench"
+        "side by side with memcached, into artifacts/bench.md; -- micro, compaction or embedded for those"
+        bench
     target "publish" "a folder to install, artifacts/lsmfs, precompiled for this kind of machine" publish
     target "format" "format every F# and C# file" format
 ]

@@ -89,11 +89,11 @@ internal sealed record Settings
             BatchCount = (int)(arguments.TakeInteger("--batch", 1, 1000) ?? standard.BatchCount),
             WriterCount = (int)(arguments.TakeInteger("--writers", 1, 64) ?? standard.WriterCount),
             ReaderCount = (int)(arguments.TakeInteger("--readers", 1, 64) ?? standard.ReaderCount),
-            OverwriteSeconds = arguments.TakeNumber("--overwrite-seconds", 1, 86_400) ?? standard.OverwriteSeconds,
-            MixedSeconds = arguments.TakeNumber("--mixed-seconds", 1, 86_400) ?? standard.MixedSeconds,
-            ReadSeconds = arguments.TakeNumber("--read-seconds", 1, 86_400) ?? standard.ReadSeconds,
+            OverwriteSeconds = arguments.TakeNumber("--overwrite-seconds", 0.1, 86_400) ?? standard.OverwriteSeconds,
+            MixedSeconds = arguments.TakeNumber("--mixed-seconds", 0.1, 86_400) ?? standard.MixedSeconds,
+            ReadSeconds = arguments.TakeNumber("--read-seconds", 0.1, 86_400) ?? standard.ReadSeconds,
             KeepEvery = (uint)(arguments.TakeInteger("--keep-every", 2, 1000) ?? standard.KeepEvery),
-            SettleSeconds = arguments.TakeNumber("--settle-seconds", 1, 86_400) ?? standard.SettleSeconds,
+            SettleSeconds = arguments.TakeNumber("--settle-seconds", 0.1, 86_400) ?? standard.SettleSeconds,
         };
     }
 }
