@@ -84,14 +84,7 @@ type CommandLine private () =
                 return Serve options
         }
 
-    static let subcommands =
-        Map [
-            "serve", parseServe
-            "tree", ToolCommandLine.parseTree title
-            "check", ToolCommandLine.parseCheck title
-            "dump", ToolCommandLine.parseDump title
-            "load", ToolCommandLine.parseLoad title
-        ]
+    static let subcommands = Map(("serve", parseServe) :: ToolCommandLine.parsers title)
 
     /// The version of lsmfs, `x.y.z`.
     static member Version: string = versionNumber

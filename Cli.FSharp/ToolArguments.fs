@@ -2,56 +2,24 @@ namespace LsmFs.Cli
 
 open Argu
 
-/// The flags of `lsmfs tree`.
+/// The flags of the commands beside `serve`. Each command takes some of them (`ToolCommandLine`), and a flag means the same to all that take it.
 [<DisableHelpFlags; RequireQualifiedAccess>]
-type TreeArguments =
+type ToolArguments =
     | [<EqualsAssignment>] Data of folder: string
-    | [<AltCommandLine("-h")>] Help
-
-    interface IArgParserTemplate with
-        member argument.Usage =
-            match argument with
-            | Data _ -> "folder of the data (default: ./data)"
-            | Help -> "print this and stop"
-
-/// The flags of `lsmfs check`.
-[<DisableHelpFlags; RequireQualifiedAccess>]
-type CheckArguments =
-    | [<EqualsAssignment>] Data of folder: string
-    | [<AltCommandLine("-h")>] Help
-
-    interface IArgParserTemplate with
-        member argument.Usage =
-            match argument with
-            | Data _ -> "folder of the data (default: ./data)"
-            | Help -> "print this and stop"
-
-/// The flags of `lsmfs dump`.
-[<DisableHelpFlags; RequireQualifiedAccess>]
-type DumpArguments =
-    | [<EqualsAssignment>] Data of folder: string
+    | [<EqualsAssignment>] To of folder: string
     | [<EqualsAssignment>] Out of file: string
-    | [<AltCommandLine("-h")>] Help
-
-    interface IArgParserTemplate with
-        member argument.Usage =
-            match argument with
-            | Data _ -> "folder of the data (default: ./data)"
-            | Out _ -> "file to write, which must not be there yet (default: stdout)"
-            | Help -> "print this and stop"
-
-/// The flags of `lsmfs load`.
-[<DisableHelpFlags; RequireQualifiedAccess>]
-type LoadArguments =
-    | [<EqualsAssignment>] Data of folder: string
     | [<EqualsAssignment>] In of file: string
     | [<AltCommandLine("-m"); EqualsAssignment>] Memory_Limit of mebibytes: string
+    | Verify_All
     | [<AltCommandLine("-h")>] Help
 
     interface IArgParserTemplate with
         member argument.Usage =
             match argument with
-            | Data _ -> "folder of the data, created when missing (default: ./data)"
+            | Data _ -> "folder of the data (default: ./data)"
+            | To _ -> "folder to write to, created when missing"
+            | Out _ -> "file to write, which must not be there yet (default: stdout)"
             | In _ -> "file to read (default: stdin)"
             | Memory_Limit _ -> "memory for memtables, in MiB, at least 8 and twice the largest value (default: 64)"
+            | Verify_All -> "read back and verify the tables that were there already, too"
             | Help -> "print this and stop"

@@ -15,6 +15,8 @@ type ParsedCommandLine =
     | Dump of Options: DumpOptions
     /// Write the items of a dump to a store.
     | Load of Options: LoadOptions
+    /// Bring a backup of a store up to date.
+    | Backup of Options: BackupOptions
     /// Print this on stdout and end with 0.
     | ShowHelp of HelpText: string
     /// Print this on stdout and end with 0.
@@ -33,16 +35,6 @@ type internal RefusingBuilder() =
 module internal ToolCommandLine =
 
     let refusing = RefusingBuilder()
-
-    /// The commands, one on a line.
-    let overview =
-        String.Join(
-            Environment.NewLine,
-            "    lsmfs tree            shows the levels of a store, its server running or not",
-            "    lsmfs check           reads every byte of a store and says what is wrong with it",
-            "    lsmfs dump            writes all items of a store as lines of text",
-            "    lsmfs load            writes the items of a dump to a store"
-        )
 
     // What getopt must know of Argu's cases, so that a flag is declared once.
     let flagsOf (cases: ArgumentCaseInfo list) : Flag list =
@@ -81,75 +73,133 @@ module internal ToolCommandLine =
             parser.PrintUsage(hideSyntax = true, usageStringCharacterWidth = 100).Replace("=<", " <").TrimEnd()
         )
 
-    /// Reads the words behind a command's name: its help when `isHelp` is among the flags, else what `read` makes of them.
-    let private parse<'arguments when 'arguments :> IArgParserTemplate>
-        (help: ArgumentParser<'arguments> -> string)
-        (isHelp: ParseResults<'arguments> -> bool)
-        (read: ParseResults<'arguments> -> Result<ParsedCommandLine, string>)
-        (words: string list)
-        : Result<ParsedCommandLine, string> =
-        let parser = ArgumentParser.Create<'arguments>(programName = "lsmfs", checkStructure = false)
+    /// A command beside `serve`.
+    type private Tool = {
+        Name: string
+        /// What it does, as one clause.
+        Summary: string
+        /// The long names of the flags that it takes beside `--help`.
+        Flags: string list
+        Read: ParseResults<ToolArguments> -> Result<ParsedCommandLine, string>
+    }
 
-        Argv.normalise (flagsOf (parser.GetArgumentCases())) words
-        |> Result.bind (fun normalised ->
-            let results = parser.ParseCommandLine(Array.ofList normalised)
+    let private dataFolder (results: ParseResults<ToolArguments>) : Result<string, string> =
+        valueOf (results.TryGetResult ToolArguments.Data) Values.parseDataFolder Values.dataFolderDefault
 
-            if isHelp results then
-                Ok(ShowHelp(help parser))
-            else
-                read results)
-
-    let private dataFolder (given: string option) : Result<string, string> =
-        valueOf given Values.parseDataFolder Values.dataFolderDefault
+    let private toFolder (results: ParseResults<ToolArguments>) : Result<string, string> =
+        match results.TryGetResult ToolArguments.To with
+        | Some folder -> Values.parseFolder "--to" folder
+        | None -> Error "--to is needed: the folder to write to"
 
     let private optionalFile (flag: string) (given: string option) : Result<string voption, string> =
         valueOf given (Values.parseFile flag >> Result.map ValueSome) ValueNone
 
-    /// `lsmfs tree`.
-    let parseTree (title: string) : string list -> Result<ParsedCommandLine, string> =
-        parse<TreeArguments>
-            (helpText title "lsmfs tree [flags]: shows the levels of a store, its server running or not")
-            _.Contains(TreeArguments.Help)
-            (fun results ->
-                dataFolder (results.TryGetResult TreeArguments.Data)
-                |> Result.map (fun folder -> Tree { DataFolder = folder }))
+    let private tools: Tool list = [
+        {
+            Name = "tree"
+            Summary = "shows the levels of a store, its server running or not"
+            Flags = [ "--data" ]
+            Read = dataFolder >> Result.map (fun folder -> Tree { DataFolder = folder })
+        }
+        {
+            Name = "check"
+            Summary = "reads every byte of a store and says what is wrong with it"
+            Flags = [ "--data" ]
+            Read = dataFolder >> Result.map (fun folder -> Check { DataFolder = folder })
+        }
+        {
+            Name = "dump"
+            Summary = "writes all items of a store as lines of text"
+            Flags = [ "--data"; "--out" ]
+            Read =
+                fun results ->
+                    refusing {
+                        let! folder = dataFolder results
+                        let! file = optionalFile "--out" (results.TryGetResult ToolArguments.Out)
+                        return Dump { DataFolder = folder; OutFile = file }
+                    }
+        }
+        {
+            Name = "load"
+            Summary = "writes the items of a dump to a store, which is made when there is none"
+            Flags = [ "--data"; "--in"; "--memory-limit" ]
+            Read =
+                fun results ->
+                    refusing {
+                        let! folder = dataFolder results
+                        let! file = optionalFile "--in" (results.TryGetResult ToolArguments.In)
 
-    /// `lsmfs check`.
-    let parseCheck (title: string) : string list -> Result<ParsedCommandLine, string> =
-        parse<CheckArguments>
-            (helpText title "lsmfs check [flags]: reads every byte of a store and says what is wrong with it")
-            _.Contains(CheckArguments.Help)
-            (fun results ->
-                dataFolder (results.TryGetResult CheckArguments.Data)
-                |> Result.map (fun folder -> Check { DataFolder = folder }))
+                        let! memoryBudget =
+                            valueOf
+                                (results.TryGetResult ToolArguments.Memory_Limit)
+                                Values.parseMemoryBudget
+                                Values.memoryBudgetBytesDefault
 
-    /// `lsmfs dump`.
-    let parseDump (title: string) : string list -> Result<ParsedCommandLine, string> =
-        parse<DumpArguments>
-            (helpText title "lsmfs dump [flags]: writes all items of a store as lines of text")
-            _.Contains(DumpArguments.Help)
-            (fun results ->
-                refusing {
-                    let! folder = dataFolder (results.TryGetResult DumpArguments.Data)
-                    let! file = optionalFile "--out" (results.TryGetResult DumpArguments.Out)
-                    return Dump { DataFolder = folder; OutFile = file }
-                })
+                        return Load { DataFolder = folder; InFile = file; MemoryBudgetBytes = memoryBudget }
+                    }
+        }
+        {
+            Name = "backup"
+            Summary = "brings a backup of a store up to date, its server running or not"
+            Flags = [ "--data"; "--to"; "--verify-all" ]
+            Read =
+                fun results ->
+                    refusing {
+                        let! folder = dataFolder results
+                        let! target = toFolder results
 
-    /// `lsmfs load`.
-    let parseLoad (title: string) : string list -> Result<ParsedCommandLine, string> =
-        parse<LoadArguments>
-            (helpText title "lsmfs load [flags]: writes the items of a dump to a store")
-            _.Contains(LoadArguments.Help)
-            (fun results ->
-                refusing {
-                    let! folder = dataFolder (results.TryGetResult LoadArguments.Data)
-                    let! file = optionalFile "--in" (results.TryGetResult LoadArguments.In)
+                        return
+                            Backup {
+                                DataFolder = folder
+                                ToFolder = target
+                                VerifyAll = results.Contains ToolArguments.Verify_All
+                            }
+                    }
+        }
+    ]
 
-                    let! memoryBudget =
-                        valueOf
-                            (results.TryGetResult LoadArguments.Memory_Limit)
-                            Values.parseMemoryBudget
-                            Values.memoryBudgetBytesDefault
+    /// The commands, one on a line.
+    let overview =
+        let line (tool: Tool) =
+            let command = $"lsmfs {tool.Name}"
+            $"    {command.PadRight 22}{tool.Summary}"
 
-                    return Load { DataFolder = folder; InFile = file; MemoryBudgetBytes = memoryBudget }
-                })
+        String.Join(Environment.NewLine, tools |> List.map line)
+
+    /// Argu's help, where each flag begins a line after four blanks, with the flags of one command.
+    let private helpOf (title: string) (tool: Tool) (parser: ArgumentParser<ToolArguments>) : string =
+        let isFlag (line: string) = line.StartsWith "    --"
+
+        let keep (isKept: bool) (line: string) =
+            if isFlag line then
+                "--help" :: tool.Flags
+                |> List.exists (fun flag -> line.StartsWith $"    {flag} " || line.StartsWith $"    {flag},")
+            else
+                isKept
+
+        let lines =
+            (helpText title $"lsmfs {tool.Name} [flags]: {tool.Summary}" parser).Split Environment.NewLine
+            |> List.ofArray
+
+        let kept = List.scan keep true lines |> List.tail
+        String.Join(Environment.NewLine, List.zip lines kept |> List.filter snd |> List.map fst)
+
+    let private parse (title: string) (tool: Tool) (words: string list) : Result<ParsedCommandLine, string> =
+        let parser = ArgumentParser.Create<ToolArguments>(programName = "lsmfs", checkStructure = false)
+
+        let flags =
+            flagsOf (parser.GetArgumentCases())
+            |> List.filter (fun flag -> flag.Long = "--help" || List.contains flag.Long tool.Flags)
+
+        Argv.normalise flags words
+        |> Result.bind (fun normalised ->
+            let results = parser.ParseCommandLine(Array.ofList normalised)
+
+            if results.Contains ToolArguments.Help then
+                Ok(ShowHelp(helpOf title tool parser))
+            else
+                tool.Read results)
+
+    /// The commands by name, each with what reads the words behind it.
+    let parsers (title: string) : (string * (string list -> Result<ParsedCommandLine, string>)) list =
+        tools |> List.map (fun tool -> tool.Name, parse title tool)

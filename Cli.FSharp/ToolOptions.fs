@@ -29,3 +29,13 @@ type LoadOptions = {
     /// Memory for memtables, filters and indexes together.
     MemoryBudgetBytes: int64
 }
+
+/// What `lsmfs backup` is to do.
+type BackupOptions = {
+    /// The folder of the data, as given.
+    DataFolder: string
+    /// The folder of the backup, as given.
+    ToFolder: string
+    /// Whether the tables that the backup has already are verified, too.
+    VerifyAll: bool
+}

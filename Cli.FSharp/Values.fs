@@ -107,10 +107,13 @@ module Values =
         | _ -> None
         |> orRefuse "--durability" (fun () -> "sync, os or memory") text
 
-    /// The value of `--data`.
-    let parseDataFolder (text: string) : Result<string, string> =
+    /// The value of a flag that names a folder.
+    let parseFolder (flag: string) (text: string) : Result<string, string> =
         (if String.IsNullOrWhiteSpace text then None else Some text)
-        |> orRefuse "--data" (fun () -> "the path of a folder") text
+        |> orRefuse flag (fun () -> "the path of a folder") text
+
+    /// The value of `--data`.
+    let parseDataFolder: string -> Result<string, string> = parseFolder "--data"
 
     /// The value of a flag that names a file.
     let parseFile (flag: string) (text: string) : Result<string, string> =

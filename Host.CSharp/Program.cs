@@ -18,6 +18,9 @@ switch (CommandLine.Parse(args))
     case ParsedCommandLine.Load load:
         return ToolCommand.Run(() => LoadCommand.Run(load.Options));
 
+    case ParsedCommandLine.Backup backup:
+        return ToolCommand.Run(() => BackupCommand.Run(backup.Options));
+
     case ParsedCommandLine.ShowHelp help:
         Console.Out.WriteLine(help.HelpText);
         return ExitCode.Success;

@@ -18,6 +18,8 @@ type StoreFile =
     | Lock
     /// `CURRENT.tmp`: a file that was to be renamed to its real name.
     | Temporary
+    /// `BACKUP`: says that the folder is a backup, and of which store.
+    | Backup
 
 /// Names of the files in a data folder.
 [<RequireQualifiedAccess>]
@@ -32,6 +34,7 @@ module FileName =
         | StoreFile.Current -> "CURRENT"
         | StoreFile.Lock -> "LOCK"
         | StoreFile.Temporary -> "CURRENT.tmp"
+        | StoreFile.Backup -> "BACKUP"
 
     let private tryNumber (digits: string) : FileNumber option =
         match UInt64.TryParse(digits, NumberStyles.None, CultureInfo.InvariantCulture) with
@@ -46,6 +49,7 @@ module FileName =
         | "CURRENT" -> Some StoreFile.Current
         | "LOCK" -> Some StoreFile.Lock
         | "CURRENT.tmp" -> Some StoreFile.Temporary
+        | "BACKUP" -> Some StoreFile.Backup
         | _ when name.EndsWith(".wal", StringComparison.Ordinal) ->
             tryNumber name[.. name.Length - 5] |> Option.map StoreFile.Log
         | _ when name.EndsWith(".sst", StringComparison.Ordinal) ->

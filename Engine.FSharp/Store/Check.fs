@@ -132,7 +132,8 @@ module Check =
             | StoreFile.Manifest number -> number <> manifest
             | StoreFile.Temporary -> true
             | StoreFile.Current
-            | StoreFile.Lock -> false
+            | StoreFile.Lock
+            | StoreFile.Backup -> false
 
         let laterLog =
             files

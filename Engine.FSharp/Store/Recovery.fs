@@ -35,7 +35,8 @@ module Recovery =
         | StoreFile.Manifest number -> number
         | StoreFile.Current
         | StoreFile.Lock
-        | StoreFile.Temporary -> FileNumber 0UL
+        | StoreFile.Temporary
+        | StoreFile.Backup -> FileNumber 0UL
 
     /// What to do with the files found in the folder when `CURRENT` names `manifest` and that says `state`.
     /// A table that the manifest names and the folder lacks is corruption, and so is a missing oldest log that later ones follow. That is
@@ -51,7 +52,8 @@ module Recovery =
             | StoreFile.Manifest _
             | StoreFile.Temporary -> true
             | StoreFile.Current
-            | StoreFile.Lock -> false
+            | StoreFile.Lock
+            | StoreFile.Backup -> false
 
         let logs =
             files

@@ -42,3 +42,14 @@ module Batch =
                         check (offset + length) entry.Sequence
 
         check frame.PayloadOffset previous
+
+    /// How many entries a validated batch holds. O(entries).
+    let entryCount (bytes: byte[]) (frame: Frame) : int64 =
+        let rec count (offset: int) (entries: int64) : int64 =
+            if offset = frame.PayloadOffset + frame.PayloadLength then
+                entries
+            else
+                let entry = { Buffer = bytes; Offset = offset }
+                count (offset + entry.Length) (entries + 1L)
+
+        count frame.PayloadOffset 0L

@@ -22,8 +22,10 @@ internal sealed class DataFolder : IDisposable
     /// <summary>The folder's full path.</summary>
     internal string Path { get; }
 
-    /// <summary>Creates the folder when it is not there, and locks it. Throws <see cref="StoreException"/>.</summary>
-    internal static DataFolder Open(FileSystem files, string path)
+    /// <summary>
+    /// Creates the folder when it is not there, and locks it. Throws <see cref="StoreException"/>, which names the flag that chooses another one.
+    /// </summary>
+    internal static DataFolder Open(FileSystem files, string path, string flag = "--data")
     {
         var full = System.IO.Path.GetFullPath(path);
         try
@@ -32,10 +34,10 @@ internal sealed class DataFolder : IDisposable
         }
         catch (Exception cause) when (cause is IOException or UnauthorizedAccessException)
         {
-            throw new StoreException($"cannot create the data folder {full}: {cause.Message}; choose another one with --data", cause);
+            throw new StoreException($"cannot create the data folder {full}: {cause.Message}; choose another one with {flag}", cause);
         }
 
-        return Lock(files, full, forReading: false);
+        return Lock(files, full, forReading: false, flag);
     }
 
     /// <summary>
@@ -46,11 +48,14 @@ internal sealed class DataFolder : IDisposable
     {
         var full = System.IO.Path.GetFullPath(path);
         return files.Exists(System.IO.Path.Combine(full, FileName.ofFile(StoreFile.Lock)))
-            ? Lock(files, full, forReading: true)
+            ? Lock(files, full, forReading: true, "--data")
             : new DataFolder(files, full, new SafeFileHandle());
     }
 
-    private static DataFolder Lock(FileSystem files, string full, bool forReading)
+    /// <summary>A folder to look into beside the process that may have it open: it is not locked, and its files come and go.</summary>
+    internal static DataFolder LookInto(FileSystem files, string path) => new(files, System.IO.Path.GetFullPath(path), new SafeFileHandle());
+
+    private static DataFolder Lock(FileSystem files, string full, bool forReading, string flag)
     {
         var lockPath = System.IO.Path.Combine(full, FileName.ofFile(StoreFile.Lock));
         try
@@ -60,15 +65,15 @@ internal sealed class DataFolder : IDisposable
         catch (UnauthorizedAccessException cause)
         {
             var missing = forReading ? "readable" : "writable";
-            throw new StoreException($"the data folder {full} is not {missing} by this user; change its owner or choose another one with --data", cause);
+            throw new StoreException($"the data folder {full} is not {missing} by this user; change its owner or choose another one with {flag}", cause);
         }
         catch (IOException cause) when (IsSharingViolation(cause))
         {
-            throw new StoreException($"the data folder {full} is in use by another process; stop it or choose another folder with --data", cause);
+            throw new StoreException($"the data folder {full} is in use by another process; stop it or choose another folder with {flag}", cause);
         }
         catch (IOException cause)
         {
-            throw new StoreException($"cannot lock the data folder {full}: {cause.Message}; choose another one with --data", cause);
+            throw new StoreException($"cannot lock the data folder {full}: {cause.Message}; choose another one with {flag}", cause);
         }
     }
 
@@ -96,6 +101,9 @@ internal sealed class DataFolder : IDisposable
 
     /// <summary>Deletes a file; one that is not there is no error.</summary>
     internal void Delete(StoreFile file) => _files.Delete(PathOf(file));
+
+    /// <summary>Gives a file of another folder a name in this one as well; see <see cref="FileSystem.TryLink"/>.</summary>
+    internal bool TryLink(DataFolder source, StoreFile file) => _files.TryLink(source.PathOf(file), PathOf(file));
 
     /// <summary>Makes the first bytes of a file durable, and cuts off what follows them.</summary>
     internal void Settle(StoreFile file, long lengthBytes)

@@ -19,26 +19,27 @@ internal static class ManifestFile
     /// Reads the manifest that <c>CURRENT</c> names, whether a server is running on the folder or not. A damaged or missing manifest is the error; so
     /// is a missing <c>CURRENT</c>. Throws <see cref="IOException"/> when the disk fails.
     /// </summary>
-    public static FSharpResult<ManifestReading, Corruption> Read(string folder)
+    public static FSharpResult<ManifestReading, Corruption> Read(DataFolder folder)
     {
         var current = FileName.ofFile(StoreFile.Current);
         for (var attempt = 1; ; attempt++)
         {
-            if (!File.Exists(Path.Combine(folder, current)))
+            if (!folder.Exists(StoreFile.Current))
             {
                 return Damaged(current, "it is not there, and without it nobody knows which manifest is in force");
             }
 
-            var named = ManifestReplay.decodeCurrent(File.ReadAllBytes(Path.Combine(folder, current)));
+            var named = ManifestReplay.decodeCurrent(folder.ReadAll(StoreFile.Current));
             if (named.IsError)
             {
                 return FSharpResult<ManifestReading, Corruption>.NewError(named.ErrorValue);
             }
 
-            var name = FileName.ofFile(StoreFile.NewManifest(named.ResultValue));
+            var file = StoreFile.NewManifest(named.ResultValue);
+            var name = FileName.ofFile(file);
             try
             {
-                var bytes = File.ReadAllBytes(Path.Combine(folder, name));
+                var bytes = folder.ReadAll(file);
                 var state = ManifestReplay.replay(LevelCount, named.ResultValue, name, bytes);
                 return state.IsError
                     ? FSharpResult<ManifestReading, Corruption>.NewError(state.ErrorValue)

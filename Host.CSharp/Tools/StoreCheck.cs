@@ -6,14 +6,11 @@ namespace LsmFs.Host;
 /// <summary>Reads every file of a store once, and prints what the engine finds wrong with it.</summary>
 internal sealed class StoreCheck
 {
-    private const int ReadLengthBytesMax = 1 << 20;
-
     private readonly DataFolder _folder;
     private readonly IReadOnlyList<StoreFile> _files;
     private readonly long _totalBytes;
     private readonly Progress _progress;
     private readonly HashSet<string> _damagedFiles = [];
-    private byte[] _buffer = new byte[ReadLengthBytesMax];
     private int _damageCount;
     private int _remnantCount;
     private int _tableCount;
@@ -43,20 +40,18 @@ internal sealed class StoreCheck
             CheckLogs(manifest?.State);
         }
 
-        var read = $"{Count(_tableCount, "table")} with {_entryCount} entries, {Count(_logCount, "log")}, {ByteSize.Text(_totalBytes)}";
-        var remnants = _remnantCount == 0 ? "" : $", {Count(_remnantCount, "note")}";
+        var read = $"{ToolCommand.Count(_tableCount, "table")} with {_entryCount} entries, {ToolCommand.Count(_logCount, "log")}, {ByteSize.Text(_totalBytes)}";
+        var remnants = _remnantCount == 0 ? "" : $", {ToolCommand.Count(_remnantCount, "note")}";
         Console.Out.WriteLine(
             _damageCount == 0
                 ? $"whole: {read}{remnants}"
-                : $"damaged: {Count(_damageCount, "finding")} in {Count(_damagedFiles.Count, "file")}; {read}{remnants}");
+                : $"damaged: {ToolCommand.Count(_damageCount, "finding")} in {ToolCommand.Count(_damagedFiles.Count, "file")}; {read}{remnants}");
         return _damageCount == 0;
     }
 
-    private static string Count(long count, string what) => count == 1 ? $"1 {what}" : $"{count} {what}s";
-
     private ManifestReading? CheckManifest()
     {
-        var read = ManifestFile.Read(_folder.Path);
+        var read = ManifestFile.Read(_folder);
         if (read.IsError)
         {
             Report(read.ErrorValue);
@@ -79,90 +74,15 @@ internal sealed class StoreCheck
     private void CheckTables(ManifestState? state)
     {
         var known = state is null ? [] : VersionModule.tables(state.Version).ToDictionary(table => table.Item2.Number, table => table.Item2);
+        var checker = new TableChecker(_folder, _progress, Report);
         foreach (var number in _files.OfType<StoreFile.Table>().Select(table => table.Item).Order())
         {
             var meta = known.GetValueOrDefault(number);
             if (state is null || meta is not null)
             {
-                CheckTable(number, meta);
+                _tableCount++;
+                _entryCount += checker.Check(number, meta);
             }
-        }
-    }
-
-    private void CheckTable(FileNumber number, TableMeta? meta)
-    {
-        var name = FileName.ofFile(StoreFile.NewTable(number));
-        using var tables = new TableFiles(_folder);
-        try
-        {
-            _tableCount++;
-            var table = tables.Open(number);
-            if (meta is not null)
-            {
-                Report(Check.tableAgainstManifest(meta, table));
-            }
-
-            var check = new TableCheck(table);
-            CheckBlocks(tables, table, check);
-            _entryCount += check.EntryCount;
-            var recount = check.Recount;
-            if (recount.IsSome)
-            {
-                Report(Check.tableAgainstRecount(table, recount.Value));
-            }
-        }
-        catch (StoreException cause) when (cause.Damage is { } damage)
-        {
-            Report(damage);
-        }
-        catch (IOException cause)
-        {
-            Report(new Corruption(name, 0, $"it cannot be read: {cause.Message}"));
-        }
-    }
-
-    private void CheckBlocks(TableFiles tables, Table table, TableCheck check)
-    {
-        var next = 0;
-        while (next < table.BlockCount)
-        {
-            var first = next;
-            var start = table.BlockHandle(first).OffsetBytes;
-            var length = 0;
-            do
-            {
-                length += table.BlockHandle(next).LengthBytes;
-                next++;
-            }
-            while (next < table.BlockCount && table.BlockHandle(next).LengthBytes <= ReadLengthBytesMax - length);
-
-            if (length > _buffer.Length)
-            {
-                _buffer = new byte[length];
-            }
-
-            try
-            {
-                tables.Read(table, start, _buffer.AsSpan(0, length));
-            }
-            catch (IOException cause)
-            {
-                check.Skip();
-                Report(new Corruption(table.File, start, $"{length} bytes cannot be read: {cause.Message}"));
-                continue;
-            }
-
-            var before = check.EntryCount;
-            for (var block = first; block < next; block++)
-            {
-                var verified = check.Block(block, _buffer, (int)(table.BlockHandle(block).OffsetBytes - start));
-                if (verified.IsError)
-                {
-                    Report(verified.ErrorValue);
-                }
-            }
-
-            _progress.Advance(length, check.EntryCount - before);
         }
     }
 

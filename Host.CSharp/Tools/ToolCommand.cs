@@ -19,6 +19,9 @@ internal static class ToolCommand
         }
     }
 
+    /// <summary>A number of things in words.</summary>
+    public static string Count(long count, string what) => count == 1 ? $"1 {what}" : $"{count} {what}s";
+
     /// <summary>Says that there is nothing in a folder that a command could work on.</summary>
     public static StoreException NoStore(string path) =>
         new($"there is no store in {path}; choose another folder with --data");

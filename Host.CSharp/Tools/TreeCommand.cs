@@ -15,16 +15,16 @@ internal static class TreeCommand
     /// <summary>Prints the levels of the store in a folder. Throws <see cref="StoreException"/> when there is none or its manifest is damaged.</summary>
     public static int Run(TreeOptions options)
     {
-        var folder = Path.GetFullPath(options.DataFolder);
-        if (!File.Exists(Path.Combine(folder, FileName.ofFile(StoreFile.Current))))
+        using var folder = DataFolder.LookInto(FileSystem.OfOperatingSystem, options.DataFolder);
+        if (!folder.Exists(StoreFile.Current))
         {
-            throw ToolCommand.NoStore(folder);
+            throw ToolCommand.NoStore(folder.Path);
         }
 
         var manifest = ManifestFile.Read(folder);
         if (manifest.IsError)
         {
-            throw StoreException.Damaged(folder, manifest.ErrorValue);
+            throw StoreException.Damaged(folder.Path, manifest.ErrorValue);
         }
 
         var levels = LevelSummaryModule.ofVersion(manifest.ResultValue.State.Version);

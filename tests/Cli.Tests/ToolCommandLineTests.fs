@@ -16,15 +16,27 @@ let private refuses (line: string) (start: string) (finish: string) =
         Expect.stringEnds reason finish line
     | other -> failtest $"'{line}' gave {other}"
 
+/// The commands, each with the flags that its help lists beside --help.
+let private flags = [
+    "tree", [ "--data" ]
+    "check", [ "--data" ]
+    "dump", [ "--data"; "--out" ]
+    "load", [ "--data"; "--in"; "--memory-limit" ]
+    "backup", [ "--data"; "--to"; "--verify-all" ]
+]
+
+let private commands = List.map fst flags
+
+let private flagsIn (help: string) =
+    help.Split '\n'
+    |> Array.filter _.StartsWith("    --")
+    |> Array.map (fun line -> line.TrimStart().Split(' ', ',')[0])
+    |> List.ofArray
+
 [<Tests>]
 let tests =
     testList "ToolCommandLine" [
-        test "the flags are as Argu wants them" {
-            Argu.ArgumentParser<TreeArguments>.CheckStructure()
-            Argu.ArgumentParser<CheckArguments>.CheckStructure()
-            Argu.ArgumentParser<DumpArguments>.CheckStructure()
-            Argu.ArgumentParser<LoadArguments>.CheckStructure()
-        }
+        test "the flags are as Argu wants them" { Argu.ArgumentParser<ToolArguments>.CheckStructure() }
 
         test "tree" {
             gives "tree" (Tree { DataFolder = "./data" })
@@ -55,13 +67,26 @@ let tests =
             refuses "load -m 7" "-m takes a number of MiB of at least 8" "(lsmfs load --help lists the flags)"
         }
 
+        test "backup" {
+            let expected = { DataFolder = "./data"; ToFolder = "b"; VerifyAll = false }
+            gives "backup --to b" (Backup expected)
+            gives "backup --data=a --to=b --verify-all" (Backup { expected with DataFolder = "a"; VerifyAll = true })
+
+            refuses "backup" "--to is needed: the folder to write to" "(lsmfs backup --help lists the flags)"
+
+            refuses
+                "backup --to b --verify-all=yes"
+                "--verify-all takes no value"
+                "(lsmfs backup --help lists the flags)"
+        }
+
         test "every command has a help, which names its flags, and serve's names every command" {
-            for command in [ "tree"; "check"; "dump"; "load" ] do
+            for command, flags in flags do
                 for flag in [ "-h"; "--help" ] do
                     match parse $"{command} {flag}" with
                     | ShowHelp text ->
                         Expect.stringContains text $"lsmfs {command} " "the usage"
-                        Expect.stringContains text "--data <folder>" "the flags"
+                        Expect.equal (flagsIn text) (flags @ [ "--help" ]) "the flags, and no other command's"
                     | other -> failtest $"{command} gave {other}"
 
                 match parse "--help" with
@@ -70,10 +95,11 @@ let tests =
         }
 
         test "what is no flag of a command is refused, and its own help is named" {
-            for command in [ "tree"; "check"; "dump"; "load" ] do
+            for command in commands do
                 let help = $"(lsmfs {command} --help lists the flags)"
                 refuses $"{command} -p 1" "there is no flag -p" help
                 refuses $"{command} --data" "--data needs a value" help
+                refuses $"{command} --threads 1" "there is no flag --threads" help
                 refuses $"{command} folder" "'folder' is not a flag" help
         }
     ]

@@ -53,7 +53,8 @@ let leftovers (folder: string) : string list =
     |> List.filter (fun name ->
         match FileName.tryParse name with
         | Some StoreFile.Current
-        | Some StoreFile.Lock -> false
+        | Some StoreFile.Lock
+        | Some StoreFile.Backup -> false
         | Some(StoreFile.Manifest _) -> name <> manifest
         | Some(StoreFile.Log number) -> number < state.OldestLog
         | Some(StoreFile.Table number) -> not (tables.Contains number)

@@ -40,6 +40,12 @@ internal abstract class FileSystem
     /// <summary>Gives a file another name, in the place of the file that may have it.</summary>
     public abstract void Move(string path, string newPath);
 
+    /// <summary>
+    /// Gives a file of any folder another name as well, which must not be there yet. False when that cannot be: not every file system has such names,
+    /// and none has them across its border.
+    /// </summary>
+    public abstract bool TryLink(string path, string newPath);
+
     /// <summary>Makes created, renamed and deleted names of a folder durable.</summary>
     public abstract void SyncFolder(string path);
 }

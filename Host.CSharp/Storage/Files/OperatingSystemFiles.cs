@@ -65,6 +65,8 @@ internal sealed class OperatingSystemFiles : FileSystem
         }
     }
 
+    public override bool TryLink(string path, string newPath) => Posix.TryLink(path, newPath);
+
     public override void SyncFolder(string path) => Posix.SyncFolder(path);
 
     private static OpenFile Open(string path, FileMode mode, FileAccess access, FileShare share, FileOptions options)

@@ -16,6 +16,9 @@ internal static partial class Posix
     [LibraryImport("libc", EntryPoint = "fsync", SetLastError = true)]
     private static partial int FileSync(int descriptor);
 
+    [LibraryImport("libc", EntryPoint = "link", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int LinkFile(string path, string newPath);
+
     [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int OpenFile(string path, int flags);
 
@@ -63,6 +66,9 @@ internal static partial class Posix
             _ = CloseFile(descriptor);
         }
     }
+
+    /// <summary>Makes a hard link. False where that cannot be, whatever the reason: a copy tells better what is wrong.</summary>
+    internal static bool TryLink(string path, string newPath) => !OperatingSystem.IsWindows() && LinkFile(path, newPath) == 0;
 
     private static void ThrowUnlessInterrupted(string action)
     {

@@ -269,4 +269,7 @@ type SimulatedDisk(start: DiskImage) =
             let file = fileOf name
             image <- { image with Names = image.Names.Remove(name).Add(fileName newPath, file) })
 
+    // A file of another disk.
+    override _.TryLink(_, _) = false
+
     override _.SyncFolder _ = operate "sync" "." ignore (fun () -> image <- { image with DurableNames = image.Names })

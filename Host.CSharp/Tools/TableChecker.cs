@@ -1,0 +1,102 @@
+using LsmFs.Engine;
+
+namespace LsmFs.Host;
+
+/// <summary>Reads every byte of tables, and reports what the engine finds wrong with them.</summary>
+internal sealed class TableChecker(DataFolder folder, Progress progress, Action<Corruption> report)
+{
+    private const int ReadLengthBytesMax = 1 << 20;
+
+    private byte[] _buffer = new byte[ReadLengthBytesMax];
+
+    /// <summary>
+    /// Checks a table, against what the manifest says of it if that is known, and returns how many entries it has in blocks that can be believed. After
+    /// damage it goes on with the next block.
+    /// </summary>
+    internal long Check(FileNumber number, TableMeta? meta)
+    {
+        var name = FileName.ofFile(StoreFile.NewTable(number));
+        using var tables = new TableFiles(folder);
+        var entryCount = 0L;
+        try
+        {
+            var table = tables.Open(number);
+            if (meta is not null)
+            {
+                Report(Engine.Check.tableAgainstManifest(meta, table));
+            }
+
+            var check = new TableCheck(table);
+            CheckBlocks(tables, table, check);
+            entryCount = check.EntryCount;
+            var recount = check.Recount;
+            if (recount.IsSome)
+            {
+                Report(Engine.Check.tableAgainstRecount(table, recount.Value));
+            }
+        }
+        catch (StoreException cause) when (cause.Damage is { } damage)
+        {
+            report(damage);
+        }
+        catch (IOException cause)
+        {
+            report(new Corruption(name, 0, $"it cannot be read: {cause.Message}"));
+        }
+
+        return entryCount;
+    }
+
+    private void CheckBlocks(TableFiles tables, Table table, TableCheck check)
+    {
+        var next = 0;
+        while (next < table.BlockCount)
+        {
+            var first = next;
+            var start = table.BlockHandle(first).OffsetBytes;
+            var length = 0;
+            do
+            {
+                length += table.BlockHandle(next).LengthBytes;
+                next++;
+            }
+            while (next < table.BlockCount && table.BlockHandle(next).LengthBytes <= ReadLengthBytesMax - length);
+
+            if (length > _buffer.Length)
+            {
+                _buffer = new byte[length];
+            }
+
+            try
+            {
+                tables.Read(table, start, _buffer.AsSpan(0, length));
+            }
+            catch (IOException cause)
+            {
+                check.Skip();
+                report(new Corruption(table.File, start, $"{length} bytes cannot be read: {cause.Message}"));
+                continue;
+            }
+
+            var before = check.EntryCount;
+            for (var block = first; block < next; block++)
+            {
+                var verified = check.Block(block, _buffer, (int)(table.BlockHandle(block).OffsetBytes - start));
+                if (verified.IsError)
+                {
+                    report(verified.ErrorValue);
+                }
+            }
+
+            progress.Advance(length, check.EntryCount - before);
+        }
+    }
+
+    private void Report(IEnumerable<Corruption> corruptions)
+    {
+        foreach (var corruption in corruptions)
+        {
+            report(corruption);
+        }
+    }
+}
