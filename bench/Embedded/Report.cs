@@ -24,6 +24,8 @@ internal static class Report
         output.WriteLine("# LsmFs and RocksDB embedded");
         output.WriteLine();
         WriteConditions(output, settings, runs);
+        output.WriteLine();
+        Summary.Write(output, settings, runs);
         foreach (var phase in runs[0].Phases.Select(phase => phase.Name))
         {
             WritePhase(output, Path.ChangeExtension(file, null), settings, runs, phase);
@@ -189,7 +191,8 @@ internal static class Report
         }
     }
 
-    private static string Name(RunResult run) => run.Engine == EngineProcess.LsmFs ? "LsmFs" : "RocksDB";
+    /// <summary>The engine's name.</summary>
+    public static string Name(RunResult run) => run.Engine == EngineProcess.LsmFs ? "LsmFs" : "RocksDB";
 
     private static long Operations(PhaseResult phase) => (phase.Writes?.Count ?? 0) + (phase.Reads?.Count ?? 0) + phase.ScannedCount;
 
@@ -198,11 +201,15 @@ internal static class Report
     /// <summary>The last second is not a whole one.</summary>
     private static double?[] FullSeconds(OperationFigures? figures) => [.. (figures?.CountBySecond ?? []).SkipLast(1).Select(count => (double?)count)];
 
-    private static string? SecondsBelowHalf(OperationFigures? figures)
+    /// <summary>Full seconds with less than half of the median's operations; null when there is no full second.</summary>
+    public static int? CountBelowHalf(OperationFigures? figures)
     {
         var seconds = FullSeconds(figures);
-        return Spread.From(seconds) is { } spread ? Text($"{seconds.Count(count => count < spread.Median / 2)} of {seconds.Length}") : null;
+        return Spread.From(seconds) is { } spread ? seconds.Count(count => count < spread.Median / 2) : null;
     }
+
+    private static string? SecondsBelowHalf(OperationFigures? figures) =>
+        CountBelowHalf(figures) is { } count ? Text($"{count} of {FullSeconds(figures).Length}") : null;
 
     private static string Part(OperationFigures? figures, int part)
     {
