@@ -27,7 +27,7 @@ internal sealed partial class Connection
     {
         int consumed = 0;
 
-        while (_output is null && !_isWaiting && !_isClosing && !_isClosed)
+        while (_output is null && _awaited is null && !_isWaiting && !_isClosing && !_isClosed)
         {
             if (_workLeft <= 0)
             {
@@ -46,6 +46,7 @@ internal sealed partial class Connection
                 {
                     consumed += _retrieval.ConsumedBytes;
                     _retrieval = default;
+                    ReleaseBlocks();
                 }
             }
             else if (consumed == input.Length || !TryStep(input[consumed..], ref consumed))
@@ -109,7 +110,13 @@ internal sealed partial class Connection
                 break;
 
             case var verb when Decision.isWrite(verb) && CanCollectWrite():
+                if (Decision.needsCurrent(verb) && !IsAtHand(input.Slice(command.KeyOffset, command.KeyLength), default, 0))
+                {
+                    return false;
+                }
+
                 Charge(loop.Writes.Add(this, in command, input));
+                ReleaseBlocks();
                 break;
 
             default:
@@ -220,6 +227,11 @@ internal sealed partial class Connection
                     return true;
                 }
 
+                if (!IsAtHand(key, keys, position))
+                {
+                    return false;
+                }
+
                 Charge(loop.Writes.AddKey(this, _retrieval.Verb, _retrieval.Exptime, key));
             }
             else if (key.IsEmpty)
@@ -228,7 +240,17 @@ internal sealed partial class Connection
             }
             else
             {
-                LookupOutcome outcome = loop.EnterSnapshot().Find(key, loop.NowSeconds, out Entry entry);
+                LookupOutcome outcome = loop.EnterSnapshot().FindNow(key, loop.NowSeconds, _wanted, out Entry entry);
+
+                if (outcome == LookupOutcome.ReadBlock)
+                {
+                    if (TryAwaitBlock(keys, position))
+                    {
+                        return false;
+                    }
+
+                    continue;
+                }
 
                 if (outcome == LookupOutcome.Unreadable)
                 {
@@ -246,6 +268,7 @@ internal sealed partial class Connection
             }
 
             _retrieval.Position = position;
+            _wanted?.ReleaseUsed();
 
             if (_output is not null)
             {

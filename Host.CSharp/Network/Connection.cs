@@ -13,10 +13,12 @@ namespace LsmFs.Host;
 //      that replies to writes that are already committed, which the charges bound, are appended.
 //   3. A turn does a bounded amount of work for a connection; what is left makes it due for another turn.
 //   4. _input holds at most twice the bytes that arrived, or the command they belong to.
-//   5. After a step of the connection it waits for bytes, room, a commit or its next turn, or is closed.
+//   5. After a step of the connection it waits for bytes, room, a commit, a block or its next turn, or is closed.
+//   6. While it waits for a block (_awaited is not null) nothing is read or parsed for it; the command that needs the block is at the start of the
+//      input and is tried again when the block is there.
 
 /// <summary>One client: receives, parses, answers, and collects writes. Knows no transport, and belongs to one event loop.</summary>
-internal sealed partial class Connection(EventLoop loop, Channel channel)
+internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlockWaiter
 {
     /// <summary>Kept bytes up to this many are moved in front of the next ones in the receive buffer; beyond, those go behind the kept ones.</summary>
     private const int SharedInputLengthMax = EventLoop.ReceiveBufferLength / 4;
@@ -51,7 +53,7 @@ internal sealed partial class Connection(EventLoop loop, Channel channel)
     private bool _isClosed;
 
     private bool CanRead =>
-        _output is null && !_isDue && !_isWaiting && !_isFinished && !_isClosing && _pendingBytes < PendingBytesMax;
+        _output is null && _awaited is null && !_isDue && !_isWaiting && !_isFinished && !_isClosing && _pendingBytes < PendingBytesMax;
 
     /// <summary>Begins to wait for the first command.</summary>
     public void Start()
@@ -189,6 +191,7 @@ internal sealed partial class Connection(EventLoop loop, Channel channel)
         _sendLength = 0;
         Release(ref _input);
         Release(ref _output);
+        ReleaseBlocks();
         loop.Forget(this);
         channel.Close(orderly);
     }
@@ -315,7 +318,7 @@ internal sealed partial class Connection(EventLoop loop, Channel channel)
         {
             channel.AwaitWritable(_output.AsSpan(_outputStart, _outputLength));
         }
-        else if (_pendingCount == 0 && (_isClosing || (_isFinished && !_isDue && !_isWaiting)))
+        else if (_pendingCount == 0 && (_isClosing || (_isFinished && !_isDue && !_isWaiting && _awaited is null)))
         {
             Close(orderly: true);
         }

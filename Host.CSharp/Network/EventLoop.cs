@@ -12,6 +12,8 @@ namespace LsmFs.Host;
 //   3. A command is looked up in a snapshot taken after the command arrived, so a client that knows a write committed, on
 //      whatever connection, reads it.
 //   4. Before a loop waits, every write it collected has been submitted and every connection with work left is due.
+//   5. No turn waits for the disk to read: blocks that are not in memory are read by the store's read threads, which tell the loop when they are there.
+//      The one exception is a commit on the loop whose block has left the cache since its write was collected.
 
 /// <summary>The part of an event loop that does not depend on the transport.</summary>
 internal abstract class EventLoop : IDisposable
@@ -40,6 +42,7 @@ internal abstract class EventLoop : IDisposable
     private readonly Stack<WriteSubmission> _idle = new();
     private readonly HashSet<Connection> _connections = [];
     private readonly ConcurrentQueue<Action> _inbox = new();
+    private readonly ConcurrentQueue<Connection> _served = new();
     private Queue<Connection> _due = new();
     private Queue<Connection> _dueNow = new();
     private readonly Queue<Connection> _starved = new();
@@ -141,6 +144,13 @@ internal abstract class EventLoop : IDisposable
         }
     }
 
+    /// <summary>A block that a connection waits for was read. Any thread; the connection goes on in a turn.</summary>
+    public void OnBlockRead(Connection connection)
+    {
+        _served.Enqueue(connection);
+        Wake();
+    }
+
     /// <summary>Has something done in the next turn. Any thread.</summary>
     public void Post(Action work)
     {
@@ -177,7 +187,7 @@ internal abstract class EventLoop : IDisposable
         connection.Start();
     }
 
-    /// <summary>Starts a turn: the time, what other threads asked for, completed writes.</summary>
+    /// <summary>Starts a turn: the time, what other threads asked for, blocks that were read, completed writes.</summary>
     protected void BeginTurn()
     {
         Volatile.Write(ref _turnThreadId, Environment.CurrentManagedThreadId);
@@ -186,6 +196,11 @@ internal abstract class EventLoop : IDisposable
         while (_inbox.TryDequeue(out Action? work))
         {
             work();
+        }
+
+        while (_served.TryDequeue(out Connection? connection))
+        {
+            connection.OnBlockRead();
         }
 
         CollectCompleted();

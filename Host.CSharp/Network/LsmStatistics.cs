@@ -22,6 +22,8 @@ internal static class LsmStatistics
         Add(list, "cache_blocks", store.CacheBlockCount);
         Add(list, "cache_hits", store.CacheHitCount);
         Add(list, "cache_misses", store.CacheMissCount);
+        Add(list, "awaited_reads", store.AwaitedReadCount);
+        Add(list, "commit_reads", store.CommitReadCount);
         Add(list, "cache_evictions", store.CacheEvictionCount);
         Add(list, "cache_hit_rate", store.CacheHitRate);
 

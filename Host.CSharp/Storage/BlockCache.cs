@@ -85,28 +85,11 @@ internal sealed class BlockCache
     internal bool Takes(int lengthBytes) =>
         lengthBytes <= BlockPool.LengthBytesMax && BlockPool.ChargeBytes(BlockPool.ClassOf(lengthBytes)) <= SlackBytes;
 
-    /// <summary>The block at an offset of a table, or null. Between Enter and Exit of a reader, who may look at it until then.</summary>
-    internal CachedBlock? Find(ulong table, long offsetBytes)
-    {
-        var hash = HashOf(table, offsetBytes);
-        for (var block = Volatile.Read(ref BucketOf(hash)); block is not null; block = Volatile.Read(ref block.NextInBucket))
-        {
-            if (block.OffsetBytes == offsetBytes && block.Table == table)
-            {
-                if (block.Frequency < FrequencyMax)
-                {
-                    block.Frequency++;
-                }
-
-                return block;
-            }
-        }
-
-        return null;
-    }
-
-    /// <summary>Whether the block is there. Does not count as asking for it.</summary>
-    internal bool Contains(ulong table, long offsetBytes)
+    /// <summary>
+    /// The block at an offset of a table, or null. Between Enter and Exit of a reader, who may look at it until then. <paramref name="isUse"/> says
+    /// whether that makes the block more worth keeping.
+    /// </summary>
+    internal CachedBlock? Find(ulong table, long offsetBytes, bool isUse = true)
     {
         var block = Volatile.Read(ref BucketOf(HashOf(table, offsetBytes)));
         while (block is not null && (block.OffsetBytes != offsetBytes || block.Table != table))
@@ -114,8 +97,16 @@ internal sealed class BlockCache
             block = Volatile.Read(ref block.NextInBucket);
         }
 
-        return block is not null;
+        if (block is not null && isUse && block.Frequency < FrequencyMax)
+        {
+            block.Frequency++;
+        }
+
+        return block;
     }
+
+    /// <summary>Whether the block is there. Does not count as asking for it.</summary>
+    internal bool Contains(ulong table, long offsetBytes) => Find(table, offsetBytes, isUse: false) is not null;
 
     /// <summary>Copies an opened block into the cache, unless it is there or too large, or readers still hold the memory it would take.</summary>
     internal void Add(ulong table, long offsetBytes, ReadOnlySpan<byte> content)

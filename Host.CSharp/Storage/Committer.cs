@@ -54,6 +54,9 @@ internal sealed class Committer : IDisposable
     /// <summary>Why no write is possible any more, or null.</summary>
     internal string? Poison => _poison;
 
+    /// <summary>Blocks that commits had to read, and wait for.</summary>
+    internal long BlockReadCount => _reader.MissCount;
+
     internal void Submit(Submission submission)
     {
         _queue.Enqueue(submission);

@@ -32,6 +32,8 @@ public sealed class Store : IDisposable
         Tables = new TableFiles(folder);
         Holds = new Holds(options.Clock);
         Cache = new BlockCache(Epochs, EngineOptions.CacheSizeBytes);
+        Blocks = new TableBlocks(Tables, Cache, log);
+        Reads = new BlockReads(Blocks, log);
         var chunks = new ChunkPool(EngineOptions.ChunkSizeBytes, EngineOptions.MemtableSizeBytes);
         LogWriter? writer;
         try
@@ -76,6 +78,10 @@ public sealed class Store : IDisposable
 
     internal BlockCache Cache { get; }
 
+    internal TableBlocks Blocks { get; }
+
+    internal BlockReads Reads { get; }
+
     internal Epochs Epochs { get; } = new();
 
     internal Holds Holds { get; }
@@ -99,7 +105,9 @@ public sealed class Store : IDisposable
                 return new CacheStatistics(
                     Cache,
                     _readBefore.Hits + _readers.Sum(reader => reader.HitCount),
-                    _readBefore.Misses + _readers.Sum(reader => reader.MissCount));
+                    _readBefore.Misses + _readers.Sum(reader => reader.MissCount),
+                    Reads.Count,
+                    _committer.BlockReadCount);
             }
         }
     }
@@ -209,6 +217,7 @@ public sealed class Store : IDisposable
             Holds.Close();
             _committer.Dispose();
             _manifest.Dispose();
+            Reads.Dispose();
             Tables.Dispose();
             Folder.Dispose();
         }

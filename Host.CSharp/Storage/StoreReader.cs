@@ -1,5 +1,4 @@
 using LsmFs.Engine;
-using Microsoft.Extensions.Logging;
 
 namespace LsmFs.Host;
 
@@ -17,8 +16,26 @@ public sealed class StoreReader : IDisposable
     private byte[] _block = [];
     private Snapshot? _snapshot;
     private StoreSnapshot? _held;
+    private Table? _missingTable;
+    private BlockHandle _missingBlock;
     private long _hitCount;
     private long _missCount;
+
+    /// <summary>What a lookup does when a block is not in the cache.</summary>
+    private enum Patience
+    {
+        /// <summary>Waits for the disk.</summary>
+        Wait,
+
+        /// <summary>Takes it from the operating system's memory, or ends.</summary>
+        None,
+
+        /// <summary>The same, for a lookup that a commit will do again: no hit is counted.</summary>
+        Look,
+
+        /// <summary>The same, for a key whose turn has not come: it uses none of the wanted blocks.</summary>
+        LookAhead,
+    }
 
     internal StoreReader(Store store)
     {
@@ -76,7 +93,46 @@ public sealed class StoreReader : IDisposable
     {
         var snapshot = Snapshot;
         var step = Lookup.start(snapshot, key, nowSeconds);
-        return Finish(snapshot, snapshot.Flush, key, nowSeconds, step, out entry);
+        return Finish(snapshot, snapshot.Flush, key, nowSeconds, step, Patience.Wait, null, out entry);
+    }
+
+    /// <summary>
+    /// Finds the live value of a key without waiting for the disk. When that is not possible the outcome is <see cref="LookupOutcome.ReadBlock"/>:
+    /// the caller asks for the block (<see cref="RequestMissing"/>) and tries again when it has been read. <paramref name="wanted"/> are the blocks he
+    /// has asked for.
+    /// </summary>
+    internal LookupOutcome FindNow(ReadOnlySpan<byte> key, uint nowSeconds, WantedBlocks? wanted, out Entry entry)
+    {
+        var snapshot = Snapshot;
+        var step = Lookup.start(snapshot, key, nowSeconds);
+        return Finish(snapshot, snapshot.Flush, key, nowSeconds, step, Patience.None, wanted, out entry);
+    }
+
+    /// <summary>Whether a lookup of the key would not wait for the disk; if it would, then for the missing block.</summary>
+    internal bool IsAtHand(ReadOnlySpan<byte> key, uint nowSeconds, WantedBlocks? wanted, bool isAhead)
+    {
+        var snapshot = Snapshot;
+        var step = Lookup.start(snapshot, key, nowSeconds);
+        var patience = isAhead ? Patience.LookAhead : Patience.Look;
+        return Finish(snapshot, snapshot.Flush, key, nowSeconds, step, patience, wanted, out _) != LookupOutcome.ReadBlock;
+    }
+
+    /// <summary>Bytes of the block that the last lookup missed.</summary>
+    internal int MissingLengthBytes => _missingBlock.LengthBytes;
+
+    /// <summary>Has the block read that the last lookup missed, unless it has been asked for, and keeps it among the wanted ones.</summary>
+    internal PendingRead RequestMissing(WantedBlocks wanted)
+    {
+        var table = _missingTable!;
+        if (wanted.Find(table, _missingBlock, isUse: false) is { } asked)
+        {
+            return asked;
+        }
+
+        _missCount++;
+        var read = _store.Reads.Request(table, _missingBlock);
+        wanted.Add(read);
+        return read;
     }
 
     /// <summary>Finds what a writer sees: his own batch first.</summary>
@@ -84,7 +140,7 @@ public sealed class StoreReader : IDisposable
     {
         var snapshot = Snapshot;
         var step = Lookup.startInBatch(snapshot, batch, flush, key, nowSeconds);
-        return Finish(snapshot, flush, key, nowSeconds, step, out entry);
+        return Finish(snapshot, flush, key, nowSeconds, step, Patience.Wait, null, out entry);
     }
 
     /// <summary>Gives the reader up.</summary>
@@ -94,70 +150,70 @@ public sealed class StoreReader : IDisposable
         _store.Remove(this);
     }
 
-    private LookupOutcome Finish(Snapshot snapshot, FlushState flush, ReadOnlySpan<byte> key, uint nowSeconds, LookupStep step, out Entry entry)
+    private LookupOutcome Finish(
+        Snapshot snapshot, FlushState flush, ReadOnlySpan<byte> key, uint nowSeconds, LookupStep step, Patience patience, WantedBlocks? wanted, out Entry entry)
     {
         while (step.Outcome == LookupOutcome.ReadBlock)
         {
-            if (!TryReadBlock(step.Table, step.Block, out var block, out var lengthBytes))
+            switch (GetBlock(step.Table, step.Block, patience, wanted, out var block, out var lengthBytes))
             {
-                entry = default;
-                return LookupOutcome.Unreadable;
+                case BlockState.AtHand:
+                    step = Lookup.resume(snapshot, flush, key, nowSeconds, step, block, lengthBytes);
+                    break;
+                case BlockState.NotNow:
+                    (_missingTable, _missingBlock) = (step.Table, step.Block);
+                    entry = default;
+                    return LookupOutcome.ReadBlock;
+                default:
+                    entry = default;
+                    return LookupOutcome.Unreadable;
             }
-
-            step = Lookup.resume(snapshot, flush, key, nowSeconds, step, block, lengthBytes);
         }
 
         entry = step.Entry;
         return step.Outcome;
     }
 
-    private bool TryReadBlock(Table table, BlockHandle handle, out byte[] block, out int lengthBytes)
+    private BlockState GetBlock(Table table, BlockHandle handle, Patience patience, WantedBlocks? wanted, out byte[] block, out int lengthBytes)
     {
-        if (_held is null && _store.Cache.Find(table.Number.Value, handle.OffsetBytes) is { } cached)
+        // First what was waited for: it is there whatever the cache has done since.
+        if (wanted is { Count: > 0 } && wanted.Find(table, handle, isUse: patience != Patience.LookAhead) is { } read)
         {
-            _hitCount++;
-            block = cached.Buffer;
-            lengthBytes = cached.LengthBytes;
-            return true;
+            // Completion first: only then the rest is there.
+            var state = !read.IsCompleted ? BlockState.NotNow : read.IsReadable ? BlockState.AtHand : BlockState.Unreadable;
+            block = state == BlockState.AtHand ? read.Block : [];
+            lengthBytes = read.LengthBytes;
+            return state;
         }
 
-        _missCount++;
-        if (_block.Length < handle.LengthBytes)
+        var isUse = patience is Patience.Wait or Patience.None;
+        if (_held is null && _store.Cache.Find(table.Number.Value, handle.OffsetBytes, isUse) is { } cached)
         {
-            _block = GC.AllocateUninitializedArray<byte>(Math.Max(handle.LengthBytes, BlockLengthMin));
+            _hitCount += isUse ? 1 : 0;
+            block = cached.Buffer;
+            lengthBytes = cached.LengthBytes;
+            return BlockState.AtHand;
         }
 
         block = _block;
         lengthBytes = handle.LengthBytes;
-        try
+        if (!isUse && !_store.Cache.Takes(lengthBytes))
         {
-            _store.Tables.Read(table, handle.OffsetBytes, block.AsSpan(0, lengthBytes));
-        }
-        catch (IOException cause)
-        {
-            _store.Log.TableUnreadable(table.File, handle.OffsetBytes, cause.Message);
-            return false;
+            // It would have to be read once more.
+            return BlockState.NotNow;
         }
 
-        return TryOpenBlock(table, handle, block);
-    }
-
-    /// <summary>Verifies a block as it was read, and puts it into the cache.</summary>
-    private bool TryOpenBlock(Table table, BlockHandle handle, byte[] block)
-    {
-        var verified = Block.verify(table.File, handle, block, 0);
-        if (verified.IsError)
+        if (_block.Length < lengthBytes)
         {
-            var damage = verified.ErrorValue;
-            _store.Log.TableUnreadable(damage.File, damage.OffsetBytes, damage.Reason);
-            return false;
+            block = _block = GC.AllocateUninitializedArray<byte>(Math.Max(lengthBytes, BlockLengthMin));
         }
 
-        if (_held is null)
-        {
-            _store.Cache.Add(table.Number.Value, handle.OffsetBytes, block.AsSpan(0, handle.LengthBytes));
-        }
-
-        return true;
+        var isCached = _held is null;
+        var found =
+            patience != Patience.Wait ? _store.Blocks.TryReadNow(table, handle, block, isCached)
+            : _store.Blocks.TryRead(table, handle, block, isCached) ? BlockState.AtHand
+            : BlockState.Unreadable;
+        _missCount += found == BlockState.NotNow ? 0 : 1;
+        return found;
     }
 }

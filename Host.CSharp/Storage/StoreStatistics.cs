@@ -3,7 +3,7 @@ using LsmFs.Engine;
 namespace LsmFs.Host;
 
 /// <summary>The block cache, and what the readers have counted at it.</summary>
-internal readonly record struct CacheStatistics(BlockCache Cache, long HitCount, long MissCount);
+internal readonly record struct CacheStatistics(BlockCache Cache, long HitCount, long MissCount, long AwaitedCount, long CommitReadCount);
 
 /// <summary>Figures of a store at one moment.</summary>
 public sealed record StoreStatistics
@@ -49,6 +49,12 @@ public sealed record StoreStatistics
 
     /// <summary>Blocks that had to be read from a file.</summary>
     public required long CacheMissCount { get; init; }
+
+    /// <summary>Of the missed blocks, those that neither the cache nor the operating system had in memory, so that read threads read them.</summary>
+    public required long AwaitedReadCount { get; init; }
+
+    /// <summary>Of the missed blocks, those that a commit had to read because they had left the cache since the write asked for them.</summary>
+    public required long CommitReadCount { get; init; }
 
     /// <summary>Blocks that have left the cache.</summary>
     public required long CacheEvictionCount { get; init; }
@@ -115,6 +121,8 @@ public sealed record StoreStatistics
             CacheBlockCount = cache.Cache.Content.Count,
             CacheHitCount = cache.HitCount,
             CacheMissCount = cache.MissCount,
+            AwaitedReadCount = cache.AwaitedCount,
+            CommitReadCount = cache.CommitReadCount,
             CacheEvictionCount = cache.Cache.EvictionCount,
             LogBytes = committer.LogBytes,
             CommittedBytes = committer.CommittedBytes,

@@ -44,10 +44,13 @@ internal sealed class TableFiles(DataFolder folder) : IDisposable
     }
 
     /// <summary>
-    /// Fills <paramref name="buffer"/> from a table. Throws <see cref="IOException"/> when the disk fails, and also when the file ends early.
+    /// Fills <paramref name="buffer"/> from a table. Throws <see cref="IOException"/> when the disk fails, and also when the file ends early;
+    /// <see cref="ObjectDisposedException"/> when the table has been closed.
     /// </summary>
-    internal void Read(Table table, long offsetBytes, Span<byte> buffer) =>
-        _handles[table.Number.Value].ReadExactly(buffer, offsetBytes);
+    internal void Read(Table table, long offsetBytes, Span<byte> buffer) => HandleOf(table).ReadExactly(buffer, offsetBytes);
+
+    /// <summary>Fills <paramref name="buffer"/> from a table if that is possible without waiting for the disk.</summary>
+    internal bool TryReadNow(Table table, long offsetBytes, Span<byte> buffer) => HandleOf(table).TryReadNow(buffer, offsetBytes);
 
     /// <summary>Closes a table that no snapshot holds any more, and deletes its file.</summary>
     internal void Delete(FileNumber number)
@@ -64,6 +67,9 @@ internal sealed class TableFiles(DataFolder folder) : IDisposable
             Close(FileNumber.NewFileNumber(number));
         }
     }
+
+    private StorageFile HandleOf(Table table) =>
+        _handles.TryGetValue(table.Number.Value, out var handle) ? handle : throw new ObjectDisposedException(table.File);
 
     private void Close(FileNumber number)
     {

@@ -59,6 +59,12 @@ internal abstract class StorageFile : IDisposable
     /// <summary>Reads some bytes from an offset on; 0 at the end of the file.</summary>
     public abstract int Read(Span<byte> buffer, long offsetBytes);
 
+    /// <summary>
+    /// Fills a buffer from an offset on if that is possible without waiting for the disk; false when it is not, cannot be known, or fails, and then
+    /// the buffer's content is undefined.
+    /// </summary>
+    public virtual bool TryReadNow(Span<byte> buffer, long offsetBytes) => false;
+
     /// <summary>Writes all bytes at an offset. After an exception some of them may have been written.</summary>
     public abstract void Write(ReadOnlySpan<byte> bytes, long offsetBytes);
 

@@ -90,6 +90,8 @@ internal sealed class OperatingSystemFiles : FileSystem
 
         public override int Read(Span<byte> buffer, long offsetBytes) => RandomAccess.Read(handle, buffer, offsetBytes);
 
+        public override bool TryReadNow(Span<byte> buffer, long offsetBytes) => Posix.TryReadNow(handle, buffer, offsetBytes);
+
         public override void Write(ReadOnlySpan<byte> bytes, long offsetBytes)
         {
             try

@@ -4,11 +4,27 @@ using Microsoft.Win32.SafeHandles;
 
 namespace LsmFs.Host;
 
-/// <summary>Durability as the operating system offers it. The base library cannot sync a folder, and its file sync overlooks some errors.</summary>
-internal static partial class Posix
+/// <summary>
+/// What the operating system offers and the base library does not: syncs of a folder, file syncs that overlook no error, and reads that do not wait for
+/// the disk.
+/// </summary>
+internal static unsafe partial class Posix
 {
     private const int InterruptedError = 4;
     private const int ReadOnlyDirectory = 0x10000; // O_RDONLY | O_DIRECTORY
+
+    private const int NoWait = 8; // RWF_NOWAIT
+
+    private static volatile bool s_canReadNow = OperatingSystem.IsLinux() && Environment.Is64BitProcess;
+
+    private struct Piece
+    {
+        public byte* Start;
+        public nint LengthBytes;
+    }
+
+    [LibraryImport("libc", EntryPoint = "preadv2")]
+    private static partial nint ReadPieces(SafeFileHandle file, Piece* pieces, int count, long offset, int flags);
 
     [LibraryImport("libc", EntryPoint = "fdatasync", SetLastError = true)]
     private static partial int FileDataSync(SafeFileHandle file);
@@ -24,6 +40,32 @@ internal static partial class Posix
 
     [LibraryImport("libc", EntryPoint = "close")]
     private static partial int CloseFile(int descriptor);
+
+    /// <summary>
+    /// Fills a buffer with what the page cache has of a file. False when it has not all of it, or the operating system, the C library or the file
+    /// system cannot tell.
+    /// </summary>
+    internal static bool TryReadNow(SafeFileHandle file, Span<byte> buffer, long offsetBytes)
+    {
+        if (!s_canReadNow)
+        {
+            return false;
+        }
+
+        try
+        {
+            fixed (byte* start = buffer)
+            {
+                var piece = new Piece { Start = start, LengthBytes = buffer.Length };
+                return ReadPieces(file, &piece, 1, offsetBytes, NoWait) == buffer.Length;
+            }
+        }
+        catch (EntryPointNotFoundException)
+        {
+            s_canReadNow = false;
+            return false;
+        }
+    }
 
     /// <summary>Makes the content of a file durable. Throws <see cref="IOException"/>; after that the file's state is unknown.</summary>
     internal static void Sync(SafeFileHandle file)

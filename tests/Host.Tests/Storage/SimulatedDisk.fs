@@ -109,6 +109,7 @@ type SimulatedDisk(start: DiskImage) =
     let mutable openCount = 0
     let mutable decide: Operation -> exn option = fun _ -> None
     let mutable observe: DiskImage -> unit = ignore
+    let mutable isCold = false
 
     let fileName (path: string) = string (Path.GetFileName path)
 
@@ -165,6 +166,14 @@ type SimulatedDisk(start: DiskImage) =
                     ReadOnlySpan<byte>(bytes, min bytes.Length (int offset), count).CopyTo buffer
                     count
 
+                override file.TryReadNow(buffer, offset) =
+                    not (Volatile.Read &isCold)
+                    && (try
+                            file.ReadExactly(buffer, offset)
+                            true
+                        with :? IOException ->
+                            false)
+
                 override _.Write(bytes, offset) =
                     let written = bytes.ToArray()
                     let part (count: int) = set (replaced image.Contents[file] (int offset) (written.AsSpan(0, count)))
@@ -209,6 +218,11 @@ type SimulatedDisk(start: DiskImage) =
 
     member _.FailWith(decision: Operation -> exn option) = lock monitor (fun () -> decide <- decision)
     member _.Observe(observer: DiskImage -> unit) = lock monitor (fun () -> observe <- observer)
+
+    /// Whether reads have to wait for the disk: nothing is in the page cache.
+    member _.IsCold
+        with get () = Volatile.Read &isCold
+        and set (value: bool) = Volatile.Write(&isCold, value)
 
     override _.CreateFolder _ = ()
 
