@@ -48,24 +48,14 @@ module CompactionPlan =
     /// Bytes of the tables it takes.
     let inputBytes (plan: CompactionPlan) : int64 = plan.Inputs |> Array.sumBy (fun (_, table) -> table.SizeBytes)
 
-    let private smaller (left: byte[]) (right: byte[]) = if Version.compareKeys left right <= 0 then left else right
-
-    let private larger (left: byte[]) (right: byte[]) = if Version.compareKeys left right >= 0 then left else right
-
-    /// The smallest and the largest key of tables. O(tables).
-    let hull (tables: TableMeta[]) : struct (byte[] * byte[]) =
-        let smallest = tables |> Array.map _.Properties.SmallestKey |> Array.reduce smaller
-        let largest = tables |> Array.map _.Properties.LargestKey |> Array.reduce larger
-        struct (smallest, largest)
-
     /// Whether two plans may not be carried out at the same time: both touch a level there where their key ranges overlap, or both touch level 0,
     /// whose order both would change. Plans that share a table do.
     let conflicts (left: CompactionPlan) (right: CompactionPlan) : bool =
         let haveLevelInCommon = level left <= right.OutputLevel && level right <= left.OutputLevel
 
         let overlap () =
-            let struct (leftSmallest, leftLargest) = hull (Array.map snd left.Inputs)
-            let struct (rightSmallest, rightLargest) = hull (Array.map snd right.Inputs)
+            let struct (leftSmallest, leftLargest) = Version.hull (Array.map snd left.Inputs)
+            let struct (rightSmallest, rightLargest) = Version.hull (Array.map snd right.Inputs)
 
             Version.compareKeys leftSmallest rightLargest <= 0
             && Version.compareKeys rightSmallest leftLargest <= 0

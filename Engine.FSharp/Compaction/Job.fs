@@ -16,7 +16,18 @@ type JobRules = {
     /// The tables of everything older than the job's sources that is not one of them: an array for each deeper level, ascending and disjoint
     /// within, and one for each older table of level 0. A key that none of them can hold needs no tombstone.
     OlderRanges: KeyRange[][]
+    /// The tables of the level below the one that the job writes to, ascending and disjoint. A new table overlaps only so many of them, so that
+    /// the job that will take it further is bounded.
+    GrandparentRanges: KeyRange[]
 }
+
+/// Bounds of jobs.
+[<RequireQualifiedAccess>]
+module JobRules =
+
+    /// How many tables of the level below its own a new table may overlap; it ends at the next one.
+    [<Literal>]
+    let grandparentCountMax = 10
 
 /// What a job did with the entries it read.
 [<Struct>]
@@ -72,6 +83,22 @@ type internal BottomTracker(olderRanges: KeyRange[][]) =
 
         isBottom
 
+/// Counts the tables of the next level that an output table overlaps, for keys that ascend. Mutable, one owner.
+[<Sealed>]
+type internal GrandparentTracker(ranges: KeyRange[]) =
+    let mutable position = 0
+    let mutable start = 0
+
+    /// Whether a table that the key joins would overlap too many; asked for every key in turn. Amortised O(1).
+    member _.IsBeyond(key: ReadOnlySpan<byte>) : bool =
+        while position < ranges.Length && key.SequenceCompareTo ranges[position].Largest > 0 do
+            position <- position + 1
+
+        position - start >= JobRules.grandparentCountMax
+
+    /// A new table begins.
+    member _.Reset() : unit = start <- position
+
 /// A flush or a compaction: merges sources into new tables and leaves out what nobody can see any more. A state machine that never waits:
 /// the host asks for the next step and carries it out. Mutable, one owner; no allocation for an entry.
 [<Sealed>]
@@ -82,10 +109,13 @@ type Job(options: Options, sources: EntrySource[], rules: JobRules) =
     let merge = Merge sources
     let builder = TableBuilder options
     let bottom = BottomTracker rules.OlderRanges
+    let grandparents = GrandparentTracker rules.GrandparentRanges
     let tombstone = ByteBuffer 512
     let mutable finished: TableProperties voption = ValueNone
     let mutable outcome: JobStep voption = ValueNone
     let mutable isOutputLent = false
+    // The merge stands on an entry that waits for a new table.
+    let mutable isEntryWaiting = false
     let mutable writtenCount = 0L
     let mutable flushedCount = 0L
     let mutable expiredCount = 0L
@@ -136,6 +166,21 @@ type Job(options: Options, sources: EntrySource[], rules: JobRules) =
         finished <- ValueNone
         JobStep.TableFinished(properties, sizeBytes)
 
+    /// Deals with the entry that the merge stands on, unless the table has to end before it.
+    let take (entry: Entry) =
+        if grandparents.IsBeyond entry.Key then
+            grandparents.Reset()
+
+            if builder.EntryCount > 0L then
+                finished <- ValueSome(builder.Finish())
+                isEntryWaiting <- true
+
+        if not isEntryWaiting then
+            decide entry
+
+            if finished.IsSome then
+                grandparents.Reset()
+
     let lendOutput () : JobStep =
         isOutputLent <- true
         JobStep.Write(ArraySegment<byte>(builder.Output.Bytes, 0, builder.Output.Length))
@@ -155,9 +200,12 @@ type Job(options: Options, sources: EntrySource[], rules: JobRules) =
                 step <- ValueSome(lendOutput ())
             elif finished.IsSome then
                 step <- ValueSome(closeTable finished.Value)
+            elif isEntryWaiting then
+                isEntryWaiting <- false
+                take merge.Current
             else
                 match merge.MoveNext() with
-                | SourceState.Ready -> decide merge.Current
+                | SourceState.Ready -> take merge.Current
                 | SourceState.NeedsBlock -> step <- ValueSome(JobStep.Read merge.Wanted)
                 | _ when builder.EntryCount > 0L -> finished <- ValueSome(builder.Finish())
                 | _ -> outcome <- ValueSome JobStep.Done

@@ -40,6 +40,64 @@ module Version =
     /// Bytes of all tables of a level.
     let levelSizeBytes (version: Version) (level: int) : int64 = version.Levels[level] |> Array.sumBy _.SizeBytes
 
+    let private smaller (left: byte[]) (right: byte[]) = if compareKeys left right <= 0 then left else right
+
+    let private larger (left: byte[]) (right: byte[]) = if compareKeys left right >= 0 then left else right
+
+    /// The smallest and the largest key of tables. O(tables).
+    let hull (tables: TableMeta[]) : struct (byte[] * byte[]) =
+        let smallest = tables |> Array.map _.Properties.SmallestKey |> Array.reduce smaller
+        let largest = tables |> Array.map _.Properties.LargestKey |> Array.reduce larger
+        struct (smallest, largest)
+
+    /// The tables of a level below level 0 that overlap the whole range of `tables`, in key order. O(tables + log of the level's tables + result).
+    let overlapping (version: Version) (level: int) (tables: TableMeta[]) : TableMeta[] =
+        let struct (smallest, largest) = hull tables
+        let candidates = version.Levels[level]
+
+        /// The first table, of those from `low` to before `high`, for which `isBefore` no longer holds.
+        let rec boundary (isBefore: TableMeta -> bool) (low: int) (high: int) : int =
+            if low = high then
+                low
+            else
+                let middle = (low + high) >>> 1
+
+                if isBefore candidates[middle] then
+                    boundary isBefore (middle + 1) high
+                else
+                    boundary isBefore low middle
+
+        let first =
+            boundary (fun table -> compareKeys table.Properties.LargestKey smallest < 0) 0 candidates.Length
+
+        let next =
+            boundary (fun table -> compareKeys table.Properties.SmallestKey largest <= 0) first candidates.Length
+
+        Array.sub candidates first (next - first)
+
+    /// Whether a table may hide something older, in a table that is not `isGone`.
+    let hasOlder (version: Version) (isGone: TableMeta -> bool) (level: int) (table: TableMeta) : bool =
+        let isThere (older: TableMeta) = not (isGone older)
+
+        let hasInLevelZero () =
+            version.Levels[0]
+            |> Seq.skipWhile (fun other -> other.Number <> table.Number)
+            |> Seq.skip 1
+            |> Seq.exists (fun older -> isThere older && overlaps older table)
+
+        let hasDeeper () =
+            seq { level + 1 .. version.Levels.Length - 1 }
+            |> Seq.exists (fun deeper -> overlapping version deeper [| table |] |> Array.exists isThere)
+
+        (level = 0 && hasInLevelZero ()) || hasDeeper ()
+
+    /// Whether tables do not overlap each other.
+    let areDisjoint (tables: TableMeta[]) : bool =
+        tables
+        |> Array.sortWith (fun left right -> compareKeys left.Properties.SmallestKey right.Properties.SmallestKey)
+        |> Array.pairwise
+        |> Array.forall (fun (left, right) -> not (overlaps left right))
+
     let private newestFirst (left: TableMeta) (right: TableMeta) : int =
         match compare right.Properties.LargestSequence left.Properties.LargestSequence with
         | 0 -> compare right.Number left.Number

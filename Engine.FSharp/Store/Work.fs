@@ -1,13 +1,5 @@
 namespace LsmFs.Engine
 
-/// Why writes must wait, or go on.
-type WritePressure =
-    | None = 0
-    /// Frozen memtables wait to be flushed.
-    | Memtables = 1
-    /// Level 0 waits to be compacted.
-    | LevelZero = 2
-
 /// What has to be done next, decided from a snapshot alone, and the jobs that do it.
 [<RequireQualifiedAccess>]
 module Work =
@@ -22,14 +14,17 @@ module Work =
     /// Whether a log has grown far past what its memtable holds: flushes alone lengthen it, and recovery reads a log at once.
     let isLogFull (options: Options) (logLengthBytes: int64) : bool = logLengthBytes >= 4L * options.MemtableSizeBytes
 
-    /// Whether writes must wait for background work, so that memory and level 0 stay bounded.
-    let pressure (options: Options) (snapshot: Snapshot) : WritePressure =
-        if snapshot.Frozen.Length >= options.FrozenMemtableCountMax && shouldFreeze options snapshot.Active then
-            WritePressure.Memtables
-        elif snapshot.Version.Levels[0].Length >= options.LevelZeroTableCountMax then
-            WritePressure.LevelZero
-        else
-            WritePressure.None
+    /// How full the active memtable is: 1 and more means it is to be frozen.
+    let memtableFill (options: Options) (active: Memtable) : float =
+        float active.SizeBytes / float options.MemtableSizeBytes
+
+    /// Whether writes must wait for background work, so that memory and level 0 stay bounded. `debt` is that of the snapshot's version.
+    let pressure (options: Options) (debt: CompactionDebt) (snapshot: Snapshot) : WritePressure =
+        Pacing.pressure options debt snapshot.Frozen.Length (memtableFill options snapshot.Active)
+
+    /// How fast writes may go on. `debt` is that of the snapshot's version.
+    let pace (options: Options) (debt: CompactionDebt) (snapshot: Snapshot) : WritePace =
+        Pacing.pace options debt snapshot.Frozen.Length (memtableFill options snapshot.Active)
 
     let private rangesOf (tables: TableMeta[]) : KeyRange[] =
         tables
@@ -42,6 +37,7 @@ module Work =
         NowSeconds = nowSeconds
         FlushedThrough = snapshot.Flush.Through
         OlderRanges = olderRanges |> Seq.filter (Array.isEmpty >> not) |> Array.ofSeq
+        GrandparentRanges = [||]
     }
 
     /// The memtable to flush next: the oldest, so that level 0 stays in order.
@@ -115,5 +111,12 @@ module Work =
             |> Seq.filter (fun table -> not (inputs.Contains table.Number))
             |> Seq.map (fun table -> rangesOf [| table |])
 
-        let deeper = snapshot.Version.Levels |> Seq.skip (plan.OutputLevel + 1) |> Seq.map rangesOf
-        Job(options, sources, rules snapshot nowSeconds (Seq.append staying deeper))
+        let deeper =
+            snapshot.Version.Levels |> Seq.skip (plan.OutputLevel + 1) |> Seq.map rangesOf |> Array.ofSeq
+
+        let rules = {
+            rules snapshot nowSeconds (Seq.append staying deeper) with
+                GrandparentRanges = deeper |> Array.tryHead |> Option.defaultValue [||]
+        }
+
+        Job(options, sources, rules)

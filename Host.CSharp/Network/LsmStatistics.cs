@@ -33,10 +33,28 @@ internal static class LsmStatistics
         Add(list, "compactions", store.CompactionCount);
         Add(list, "compaction_read_bytes", store.CompactionReadBytes);
         Add(list, "compaction_written_bytes", store.CompactionWrittenBytes);
+        Add(list, "compaction_moves", store.CompactionMoveCount);
+        Add(list, "compaction_last_ms", store.LastCompactionMilliseconds);
+        Add(list, "compaction_longest_ms", store.LongestCompactionMilliseconds);
+        Add(list, "dropped_tables", store.DroppedTableCount);
+        Add(list, "dropped_table_bytes", store.DroppedTableBytes);
+        Add(list, "quarantined_tables", store.QuarantinedTables.Count);
         Add(list, "write_amplification", store.WriteAmplification);
         Add(list, "space_amplification", store.SpaceAmplification);
 
         Add(list, "write_pressure", Word(store.Pressure.ToString()));
+        Add(list, "write_pace_reason", Word(store.Pace.Reason.ToString()));
+        Add(list, "write_pace_ns_per_byte", store.Pace.NanosecondsPerByte);
+        foreach (var (reason, time) in store.PacedTimes)
+        {
+            Add(list, $"write_paced_{Word(reason.ToString())}_ms", (long)time.TotalMilliseconds);
+        }
+
+        foreach (var (reason, time) in store.StoppedTimes.Where(stopped => stopped.Key != WritePressure.Levels))
+        {
+            Add(list, $"write_stopped_{Word(reason.ToString())}_ms", (long)time.TotalMilliseconds);
+        }
+
         Add(list, "write_refusal", Word(store.WriteRefusal ?? "none"));
 
         Add(list, "snapshots_held", store.Holds.Count);

@@ -5,22 +5,14 @@ using Microsoft.FSharp.Collections;
 
 namespace LsmFs.Host;
 
-/// <summary>What flushes and compactions have done since the store was opened.</summary>
-internal sealed class BackgroundCounters
-{
-    internal long FlushCount;
-    internal long FlushedBytes;
-    internal long CompactionCount;
-    internal long CompactionReadBytes;
-    internal long CompactionWrittenBytes;
-}
-
 /// <summary>
 /// The threads that flush memtables and compact tables, as the engine's <see cref="Work"/> and <see cref="Picking"/> decide. Each piece of work ends in one
 /// version edit that is durable before it is visible; files are deleted only when they are unreachable from disk and from every reader.
 /// </summary>
 internal sealed class BackgroundWork : IDisposable
 {
+    private const int CompactorCountMax = 4;
+    private static readonly TimeSpan ClockInterval = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan ReclaimInterval = TimeSpan.FromMilliseconds(100);
 
     private readonly Store _store;
@@ -28,20 +20,40 @@ internal sealed class BackgroundWork : IDisposable
     private readonly AutoResetEvent _flushWanted = new(false);
     private readonly AutoResetEvent _compactionWanted = new(false);
     private readonly Thread _flusher;
-    private readonly Thread _compactor;
+    private readonly Thread[] _compactors;
     private volatile bool _isStopping;
     private volatile string? _flushFailure;
-    private volatile string? _compactionFailure;
+    private readonly string?[] _compactionFailures;
 
     internal BackgroundWork(Store store)
     {
         _store = store;
+        Compactions = new Compactions(store, Counters);
+        _compactionFailures = new string?[Math.Clamp(Environment.ProcessorCount / 2, 1, CompactorCountMax)];
         _flusher = new Thread(() => RunThread(_flushWanted, TryFlush, SetFlushFailure, "a flush")) { IsBackground = true, Name = "lsmfs-flush" };
-        _compactor = new Thread(() => RunThread(_compactionWanted, TryCompact, SetCompactionFailure, "a compaction")) { IsBackground = true, Name = "lsmfs-compact" };
+        _compactors = [.. _compactionFailures.Select((_, index) => new Thread(() => RunCompactor(index)) { IsBackground = true, Name = $"lsmfs-compact{index}" })];
     }
 
     /// <summary>Why background work fails, in words for a client, or null.</summary>
-    internal string? Failure => _flushFailure ?? _compactionFailure;
+    internal string? Failure => _flushFailure ?? CompactionFailure;
+
+    private string? CompactionFailure
+    {
+        get
+        {
+            foreach (ref var failure in _compactionFailures.AsSpan())
+            {
+                if (Volatile.Read(ref failure) is { } reason)
+                {
+                    return reason;
+                }
+            }
+
+            return null;
+        }
+    }
+
+    internal Compactions Compactions { get; }
 
     /// <summary>Whether no more work is begun.</summary>
     internal bool IsStopping => _isStopping;
@@ -52,11 +64,14 @@ internal sealed class BackgroundWork : IDisposable
     internal void Start()
     {
         _flusher.Start();
-        _compactor.Start();
+        Array.ForEach(_compactors, compactor => compactor.Start());
     }
 
     /// <summary>There may be a memtable to flush.</summary>
     internal void WakeFlusher() => _flushWanted.Set();
+
+    /// <summary>There may be something to compact, or to drop.</summary>
+    internal void WakeCompactors() => _compactionWanted.Set();
 
     /// <summary>Gives up unfinished work and stops. What was given up is done again after the next start.</summary>
     public void Dispose()
@@ -66,7 +81,12 @@ internal sealed class BackgroundWork : IDisposable
         _flushWanted.Set();
         _compactionWanted.Set();
         _flusher.Join();
-        _compactor.Join();
+        foreach (var compactor in _compactors)
+        {
+            // The one that wakes passes it on.
+            compactor.Join();
+        }
+
         _store.Epochs.Reclaim();
         _flushWanted.Dispose();
         _compactionWanted.Dispose();
@@ -74,7 +94,7 @@ internal sealed class BackgroundWork : IDisposable
     }
 
     /// <summary>Does what there is to do, waits for more, and after a failure tries again; writes are refused until it succeeds.</summary>
-    private void RunThread(AutoResetEvent wanted, Func<bool> tryWork, Action<string?> setFailure, string work)
+    private void RunThread(AutoResetEvent wanted, Func<bool> tryWork, Action<string?> setFailure, string work, Func<TimeSpan?>? delayUntilDue = null)
     {
         var hasFailed = false;
         while (!_stopping.IsCancellationRequested)
@@ -92,7 +112,7 @@ internal sealed class BackgroundWork : IDisposable
 
                 if (!worked)
                 {
-                    wanted.WaitOne(_store.Epochs.RetiredCount > 0 ? ReclaimInterval : Timeout.InfiniteTimeSpan);
+                    wanted.WaitOne(WaitTime(delayUntilDue?.Invoke()));
                     _store.Epochs.Reclaim();
                 }
             }
@@ -111,9 +131,31 @@ internal sealed class BackgroundWork : IDisposable
         }
     }
 
-    private void SetFlushFailure(string? reason) => _flushFailure = reason;
+    /// <summary>Until something can be reclaimed or is due. The clock may be set meanwhile, so it is looked at every second.</summary>
+    private TimeSpan WaitTime(TimeSpan? delayUntilDue)
+    {
+        if (_store.Epochs.RetiredCount > 0)
+        {
+            return ReclaimInterval;
+        }
 
-    private void SetCompactionFailure(string? reason) => _compactionFailure = reason;
+        return delayUntilDue is { } delay ? TimeSpan.FromTicks(Math.Min(delay.Ticks, ClockInterval.Ticks)) : Timeout.InfiniteTimeSpan;
+    }
+
+    private void RunCompactor(int index)
+    {
+        Posix.LowerThreadPriority();
+        RunThread(
+            _compactionWanted,
+            TryCompact,
+            failure => Volatile.Write(ref _compactionFailures[index], failure),
+            "a compaction",
+            Compactions.DelayUntilDue);
+        // The next one that waits is to stop too.
+        _compactionWanted.Set();
+    }
+
+    private void SetFlushFailure(string? reason) => _flushFailure = reason;
 
     private bool TryFlush()
     {
@@ -130,8 +172,7 @@ internal sealed class BackgroundWork : IDisposable
             tables,
             current => Work.flushEdit(current, ListModule.OfSeq(tables.Select(table => table.Meta))),
             SnapshotModule.flushed);
-        Counters.FlushCount++;
-        Counters.FlushedBytes += writer.WrittenBytes;
+        Counters.Flushed(writer.WrittenBytes);
         _store.Log.Flushed(frozen.Memtable.SizeBytes, tables.Count, writer.WrittenBytes, (long)Stopwatch.GetElapsedTime(started).TotalMilliseconds);
         _store.RetireMemtable(frozen.Memtable);
         _compactionWanted.Set();
@@ -142,45 +183,13 @@ internal sealed class BackgroundWork : IDisposable
 
     private bool TryCompact()
     {
-        var snapshot = _store.Current;
-        var input = Work.pickingInput(snapshot, _store.NowSeconds(), FSharpList<CompactionPlan>.Empty, FSharpList<FileNumber>.Empty);
-        if (Picking.pick(_store.EngineOptions, input) is not { Value: var plan })
+        // Whoever finds a plan lets the next one look for another.
+        var hasWorked = Compactions.TryWork(WakeCompactors, _stopping.Token);
+        if (hasWorked)
         {
-            return false;
+            _store.WakeCommitter();
         }
 
-        Compact(snapshot, plan);
-        _store.WakeCommitter();
-        return true;
-    }
-
-    private void Compact(Snapshot snapshot, CompactionPlan plan)
-    {
-        if (plan.Kind != CompactionKind.Merge)
-        {
-            var edit = CompactionPlanModule.edit(plan, FSharpList<TableMeta>.Empty);
-            _store.Install([], _ => edit, SnapshotModule.compacted);
-            return;
-        }
-
-        var started = Stopwatch.GetTimestamp();
-        var writer = new TableWriter(_store);
-        var outputs = writer.Run(Work.compactionJob(_store.EngineOptions, snapshot, plan, _store.NowSeconds()), _stopping.Token);
-        var replacement = CompactionPlanModule.edit(plan, ListModule.OfSeq(outputs.Select(table => table.Meta)));
-        // What was flushed is left out of the new tables, so the flush must be as durable as they are.
-        _store.Install(outputs, current => Work.withFlush(current, replacement), SnapshotModule.compacted);
-        Counters.CompactionCount++;
-        Counters.CompactionReadBytes += writer.ReadBytes;
-        Counters.CompactionWrittenBytes += writer.WrittenBytes;
-        _store.Log.Compacted(
-            CompactionPlanModule.print(plan),
-            CompactionPlanModule.inputBytes(plan),
-            outputs.Count,
-            writer.WrittenBytes,
-            (long)Stopwatch.GetElapsedTime(started).TotalMilliseconds);
-        foreach (var (_, input) in plan.Inputs)
-        {
-            _store.RetireTable(input);
-        }
+        return hasWorked;
     }
 }

@@ -27,6 +27,7 @@ internal sealed class Committer : IDisposable
     private readonly List<LogWriter> _unsynced = [];
     private LogWriter? _log;
     private long _committedBytes;
+    private readonly WritePacer _pacer;
     private int _busy;
     private volatile bool _stopping;
     private volatile string? _poison;
@@ -37,6 +38,7 @@ internal sealed class Committer : IDisposable
         _chunks = chunks;
         _log = log;
         _reader = new StoreReader(store);
+        _pacer = new WritePacer(store, Wake);
         _context = new WriteContext(_reader, log is not null);
         if (store.Options.Durability == Durability.Sync)
         {
@@ -146,6 +148,7 @@ internal sealed class Committer : IDisposable
     /// <summary>Closes the log. After <see cref="Stop"/>, when nothing wakes the committer any more.</summary>
     public void Dispose()
     {
+        _pacer.Dispose();
         _log?.Dispose();
         _unsynced.ForEach(log => log.Dispose());
         _reader.Dispose();
@@ -180,11 +183,16 @@ internal sealed class Committer : IDisposable
                 Interlocked.Exchange(ref _busy, 0);
             }
         }
+
+        if (!_queue.IsEmpty)
+        {
+            _pacer.WakeWhenDue();
+        }
     }
 
     private bool MustWait() =>
         _poison is null && !_stopping && _store.BackgroundFailure is null
-        && Work.pressure(_store.EngineOptions, _store.Current) != WritePressure.None;
+        && (_pacer.MustWait() || _pacer.MustStop(_store.Pressure));
 
     private void CommitGroup()
     {
@@ -235,6 +243,7 @@ internal sealed class Committer : IDisposable
                 isLogged = true;
                 Volatile.Write(ref _committedBytes, _committedBytes + _context.WrittenBytes);
                 _store.PublishCommit(_context.CommitMemtable(), _context.Flush, _context.LastSequence);
+                _pacer.Written(_context.FrameLength);
             }
 
             return null;
@@ -282,7 +291,8 @@ internal sealed class Committer : IDisposable
     private void ExecuteGroup()
     {
         _context.Begin(_store.NowSeconds());
-        while (_context.FrameLength < GroupSizeBytesMax
+        var groupSizeBytesMax = Math.Min(GroupSizeBytesMax, Pacing.groupBytesMax(_store.Pace));
+        while (_context.FrameLength < groupSizeBytesMax
             && _context.MemtableSizeBytes < _store.EngineOptions.MemtableSizeBytes
             && _queue.TryPeek(out var next)
             && next is not FreezeRequest

@@ -92,9 +92,22 @@ public sealed class Store : IDisposable
     /// <summary>Why writes are refused for now because flushes or compactions fail, or null.</summary>
     internal string? BackgroundFailure => _background?.Failure;
 
+    /// <summary>How fast writes may go on, as background work keeps up.</summary>
+    internal WritePace Pace => Work.pace(EngineOptions, Debt, Current);
+
+    /// <summary>Why writes must wait for background work.</summary>
+    internal WritePressure Pressure => Work.pressure(EngineOptions, Debt, Current);
+
+    internal BackgroundCounters BackgroundCounters => _background.Counters;
+
+    /// <summary>Tables that compaction leaves alone because they cannot be read.</summary>
+    internal FSharpList<FileNumber> QuarantinedTables => _background.Compactions.Quarantined;
+
+    private CompactionDebt Debt => _background is null ? default : _background.Compactions.DebtOf(Current.Version);
+
     /// <summary>Figures for an operator.</summary>
     public StoreStatistics Statistics =>
-        StoreStatistics.Of(this, _background.Counters, CacheStatistics, _committer);
+        StoreStatistics.Of(this, _background, CacheStatistics, _committer);
 
     private CacheStatistics CacheStatistics
     {
@@ -250,6 +263,12 @@ public sealed class Store : IDisposable
             before = Current;
         }
         while (!TryPublish(before, SnapshotModule.committed(active, flush, lastSequence, before)));
+
+        if (before.Flush.Through.Value != flush.Through.Value || before.Flush.PendingAtSeconds != flush.PendingAtSeconds)
+        {
+            // Tables may be dropped now, or at a time that is sooner.
+            _background.WakeCompactors();
+        }
     }
 
     /// <summary>Freezes the active memtable.</summary>

@@ -43,4 +43,7 @@ internal static partial class StoreLog
 
     [LoggerMessage(13, LogLevel.Warning, "cannot delete {File}: {Reason}; the next start removes it")]
     internal static partial void DeleteFailed(this ILogger log, string file, string reason);
+
+    [LoggerMessage(30, LogLevel.Error, "{File}: offset {OffsetBytes}: {Reason}; the table is set aside: no compaction touches it, reads of whole blocks and writes go on; run lsmfs check, then lsmfs salvage or restore a backup")]
+    internal static partial void TableSetAside(this ILogger log, string file, long offsetBytes, string reason);
 }

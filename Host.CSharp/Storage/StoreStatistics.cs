@@ -83,6 +83,33 @@ public sealed record StoreStatistics
     /// <summary>Bytes that compactions have written.</summary>
     public required long CompactionWrittenBytes { get; init; }
 
+    /// <summary>Moves of tables to a deeper level, unread.</summary>
+    public required long CompactionMoveCount { get; init; }
+
+    /// <summary>Tables that were dropped unread, because all in them was flushed or had expired.</summary>
+    public required long DroppedTableCount { get; init; }
+
+    /// <summary>Bytes of the tables that were dropped unread.</summary>
+    public required long DroppedTableBytes { get; init; }
+
+    /// <summary>How long the last compaction took, in milliseconds.</summary>
+    public required long LastCompactionMilliseconds { get; init; }
+
+    /// <summary>How long the longest compaction took, in milliseconds.</summary>
+    public required long LongestCompactionMilliseconds { get; init; }
+
+    /// <summary>Tables that cannot be read and are left alone by compaction.</summary>
+    public required IReadOnlyList<FileNumber> QuarantinedTables { get; init; }
+
+    /// <summary>How long writes were slowed since the store was opened, by what slowed them.</summary>
+    public required IReadOnlyDictionary<WritePressure, TimeSpan> PacedTimes { get; init; }
+
+    /// <summary>How long writes had to wait at a bound since the store was opened, by what bound.</summary>
+    public required IReadOnlyDictionary<WritePressure, TimeSpan> StoppedTimes { get; init; }
+
+    /// <summary>How much writes are slowed now, and by what.</summary>
+    public required WritePace Pace { get; init; }
+
     /// <summary>Snapshots that are held, and what is kept for them alone.</summary>
     public required HoldStatistics Holds { get; init; }
 
@@ -100,10 +127,12 @@ public sealed record StoreStatistics
     /// <summary>Bytes of all levels for each byte of the deepest.</summary>
     public double SpaceAmplification => LevelSummaryModule.spaceAmplification([.. Levels]);
 
-    internal static StoreStatistics Of(Store store, BackgroundCounters counters, CacheStatistics cache, Committer committer)
+    internal static StoreStatistics Of(Store store, BackgroundWork background, CacheStatistics cache, Committer committer)
     {
         var snapshot = store.Current;
         var levels = snapshot.Version.Levels;
+        var counters = background.Counters;
+        WritePressure[] pressures = [WritePressure.Memtables, WritePressure.LevelZero, WritePressure.Levels];
         var memtables = snapshot.Frozen.Select(frozen => frozen.Memtable).Append(snapshot.Active).ToArray();
         return new StoreStatistics
         {
@@ -126,12 +155,21 @@ public sealed record StoreStatistics
             CacheEvictionCount = cache.Cache.EvictionCount,
             LogBytes = committer.LogBytes,
             CommittedBytes = committer.CommittedBytes,
-            Pressure = Work.pressure(store.EngineOptions, snapshot),
+            Pressure = store.Pressure,
             FlushCount = counters.FlushCount,
             FlushedBytes = counters.FlushedBytes,
             CompactionCount = counters.CompactionCount,
             CompactionReadBytes = counters.CompactionReadBytes,
             CompactionWrittenBytes = counters.CompactionWrittenBytes,
+            CompactionMoveCount = counters.MoveCount,
+            DroppedTableCount = counters.DropCount,
+            DroppedTableBytes = counters.DroppedBytes,
+            LastCompactionMilliseconds = counters.LastCompactionMilliseconds,
+            LongestCompactionMilliseconds = counters.LongestCompactionMilliseconds,
+            QuarantinedTables = [.. background.Compactions.Quarantined.Where(number => levels.Any(level => level.Any(table => table.Number.Equals(number))))],
+            PacedTimes = pressures.ToDictionary(reason => reason, counters.PacedTime),
+            StoppedTimes = pressures.ToDictionary(reason => reason, counters.StoppedTime),
+            Pace = store.Pace,
             Holds = store.Holds.Statistics,
             WriteRefusal = committer.Poison ?? store.BackgroundFailure,
         };

@@ -74,6 +74,11 @@ internal abstract class StorageFile : IDisposable
     /// <summary>Makes content and length durable. After an exception nobody knows what the disk holds.</summary>
     public abstract void Sync();
 
+    /// <summary>Lets the operating system begin to write a part of the file to the disk. A hint: whether it worked shows in <see cref="Sync"/>.</summary>
+    public virtual void StartWriteBack(long offsetBytes, long lengthBytes)
+    {
+    }
+
     /// <summary>Closes the file.</summary>
     public abstract void Dispose();
 

@@ -118,6 +118,8 @@ internal sealed class OperatingSystemFiles : FileSystem
 
         public override void Sync() => Posix.Sync(handle);
 
+        public override void StartWriteBack(long offsetBytes, long lengthBytes) => Posix.StartWriteBack(handle, offsetBytes, lengthBytes);
+
         public override void Dispose() => handle.Dispose();
     }
 }

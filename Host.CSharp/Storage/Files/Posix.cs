@@ -11,6 +11,9 @@ namespace LsmFs.Host;
 internal static unsafe partial class Posix
 {
     private const int InterruptedError = 4;
+    private const int PriorityOfProcess = 0; // PRIO_PROCESS; with 0 for the calling thread
+    private const int BackgroundNiceness = 5; // about a third of the processor time that a foreground thread gets when both want it
+    private const uint SyncFileRangeWrite = 2; // SYNC_FILE_RANGE_WRITE
     private const int ReadOnlyDirectory = 0x10000; // O_RDONLY | O_DIRECTORY
 
     private const int NoWait = 8; // RWF_NOWAIT
@@ -64,6 +67,33 @@ internal static unsafe partial class Posix
         {
             s_canReadNow = false;
             return false;
+        }
+    }
+
+    [LibraryImport("libc", EntryPoint = "sync_file_range")]
+    private static partial int SyncFileRange(SafeFileHandle file, long offset, long length, uint flags);
+
+    [LibraryImport("libc", EntryPoint = "setpriority")]
+    private static partial int SetPriority(int which, uint who, int niceness);
+
+    /// <summary>
+    /// Makes the calling thread yield to others of the process: on Linux a niceness is a thread's. Elsewhere nothing happens, and where the system
+    /// refuses it neither.
+    /// </summary>
+    internal static void LowerThreadPriority()
+    {
+        if (OperatingSystem.IsLinux())
+        {
+            _ = SetPriority(PriorityOfProcess, 0, BackgroundNiceness);
+        }
+    }
+
+    /// <summary>Begins to write a part of a file to the disk, and does not wait. A file system that cannot do it does it at the sync.</summary>
+    internal static void StartWriteBack(SafeFileHandle file, long offsetBytes, long lengthBytes)
+    {
+        if (OperatingSystem.IsLinux())
+        {
+            _ = SyncFileRange(file, offsetBytes, lengthBytes, SyncFileRangeWrite);
         }
     }
 

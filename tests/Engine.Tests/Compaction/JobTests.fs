@@ -47,7 +47,12 @@ let private fate (rules: JobRules) (key: string) (bytes: byte[]) : byte[] option
         | false, true, false -> Some(tombstoneFor entry), "buried"
         | false, false, _ -> Some bytes, "written"
 
-let private keepAll: JobRules = { NowSeconds = 0u; FlushedThrough = SequenceNumber.zero; OlderRanges = [||] }
+let private keepAll: JobRules = {
+    NowSeconds = 0u
+    FlushedThrough = SequenceNumber.zero
+    OlderRanges = [||]
+    GrandparentRanges = [||]
+}
 
 let private plain (key: string) (value: byte[]) : Write = {
     WriteKey = keyBytes key
@@ -67,6 +72,7 @@ let tests =
                     NowSeconds = now % 3_000_000u
                     FlushedThrough = SequenceNumber(uint64 flushed % 8UL)
                     OlderRanges = older |> List.map rangesOf |> Array.ofList
+                    GrandparentRanges = List.tryHead older |> Option.map rangesOf |> Option.defaultValue [||]
                 }
 
                 let disk = Disk()

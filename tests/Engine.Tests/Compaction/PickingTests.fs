@@ -1,7 +1,9 @@
 module LsmFs.Engine.Tests.PickingTests
 
-open System.Text
+open System
 open Expecto
+open FsCheck
+open FsCheck.FSharp
 open LsmFs.Engine
 open LsmFs.Engine.Tests.Generators
 open LsmFs.Engine.Tests.ManifestGenerators
@@ -9,171 +11,230 @@ open LsmFs.Engine.Tests.ManifestGenerators
 let private options = {
     Options.ofBudget (64L <<< 20) with
         LevelZeroTableCountTrigger = 2
+        LevelZeroTableCountMax = 6
         LevelOneSizeBytes = 1000L
         LevelSizeMultiplier = 10
-        LevelCount = 4
+        LevelCount = 5
 }
 
-let private table (number: uint64) (smallest: string) (largest: string) (sizeBytes: int64) =
-    tableOf number (Encoding.ASCII.GetBytes smallest) (Encoding.ASCII.GetBytes largest) sizeBytes
+let private now = 100_000u
 
-let private versionOf (tables: (int * TableMeta) list) =
-    Version.apply { VersionEdit.empty with Added = tables } (Version.empty options.LevelCount)
+/// Any version that keeps the invariants, with a flush, and tables that cannot be read.
+let private inputGen: Gen<PickingInput> =
+    gen {
+        let! count = Gen.choose (0, 24)
+        // Few keys make many overlaps, and one byte orders them.
+        let key = Gen.choose (0, 40) |> Gen.map (fun number -> [| byte number |])
 
-let private pickPlan (version: Version) = Picking.pick options (PickingInput.ofVersion 0u version)
+        let tableGen (number: int) =
+            gen {
+                let! left = key
+                let! width = Gen.elements [ 0; 0; 1; 3; 30 ]
+                let! size = Gen.choose (1, 3000)
+                let! tombstones = Gen.frequency [ 3, Gen.constant 0; 1, Gen.choose (0, 10) ]
 
-let private pick (tables: (int * TableMeta) list) =
-    pickPlan (versionOf tables) |> Option.map CompactionPlan.print |> Option.defaultValue "nothing"
+                let! earliest, latest =
+                    Gen.elements [
+                        0u, 0u
+                        0u, 0u
+                        now - 50_000u, now - 1u
+                        now - 90_000u, 0u
+                        now - 900u, now + 600u
+                        now + 1u, now + 2u
+                    ]
 
-/// Any version that keeps the invariants: deeper levels get tables one by one as long as they fit.
-let private anyVersion (tables: (byte * Key * Key * uint16) list) : Version =
-    tables
-    |> List.indexed
-    |> List.fold
-        (fun version (index, (level, Key left, Key right, size)) ->
-            let smallest, largest = ordered left right
+                let table = tableOf (uint64 number) left [| byte (min 255 (int left[0] + width)) |] (int64 size)
 
-            let table = tableOf (uint64 index + 1UL) smallest largest (int64 size + 1L)
-            let edit = { VersionEdit.empty with Added = [ int level % options.LevelCount, table ] }
+                return {
+                    table with
+                        TableMeta.Properties.EntryCount = 10L
+                        TableMeta.Properties.TombstoneCount = int64 tombstones
+                        TableMeta.Properties.EarliestExpirySeconds = earliest
+                        TableMeta.Properties.LatestExpirySeconds = (if tombstones > 0 then 0u else latest)
+                }
+            }
 
-            if (Version.refusal edit version).IsNone then
-                Version.apply edit version
-            else
-                version)
-        (Version.empty options.LevelCount)
+        let! tables =
+            Gen.sequenceToList [
+                for number in 1..count -> Gen.zip (Gen.choose (0, options.LevelCount - 1)) (tableGen number)
+            ]
+
+        // Older tables have smaller numbers, as if they had been written in this order.
+        let version =
+            tables
+            |> Seq.fold
+                (fun version (level, table) ->
+                    let edit = { VersionEdit.empty with Added = [ level, table ] }
+
+                    if (Version.refusal edit version).IsNone then
+                        Version.apply edit version
+                    else
+                        version)
+                (Version.empty options.LevelCount)
+
+        let! flushed = Gen.frequency [ 4, Gen.constant 0; 1, Gen.choose (0, count) ]
+
+        let! quarantined =
+            Gen.frequency [ 2, Gen.constant []; 1, Gen.listOfLength 2 (Gen.choose (1, max 1 count)) ]
+
+        return {
+            PickingInput.ofVersion now version with
+                Flush = { FlushState.none with Through = SequenceNumber(uint64 flushed) }
+                Quarantined = quarantined |> List.map (uint64 >> FileNumber)
+        }
+    }
+
+type InputArbitraries =
+    static member Input() = Arb.fromGen inputGen
+
+/// What a job makes at the least favourable: one table of everything, but for what it certainly takes out.
+let private apply (number: uint64) (input: PickingInput) (plan: CompactionPlan) : PickingInput =
+    let tables = plan.Inputs |> Array.map snd
+    let properties = tables |> Array.map _.Properties
+    let struct (smallest, largest) = Version.hull tables
+    let isInPlace = CompactionPlan.level plan = plan.OutputLevel
+    let ofAll = properties |> Array.map _.LatestExpirySeconds
+
+    let output = {
+        Number = FileNumber number
+        SizeBytes = tables |> Array.sumBy _.SizeBytes
+        Properties = {
+            properties[0] with
+                EntryCount = properties |> Array.sumBy _.EntryCount
+                TombstoneCount =
+                    if isInPlace then
+                        0L
+                    else
+                        properties |> Array.sumBy _.TombstoneCount
+                SmallestKey = smallest
+                LargestKey = largest
+                LargestSequence = properties |> Array.map _.LargestSequence |> Array.max
+                // Nothing that has expired is left as a value.
+                EarliestExpirySeconds = (if Array.contains 0u ofAll then 0u else Array.max ofAll)
+                LatestExpirySeconds = (if Array.contains 0u ofAll then 0u else Array.max ofAll)
+        }
+    }
+
+    let edit = CompactionPlan.edit plan [ output ]
+    Expect.isNone (Version.refusal edit input.Version) $"{CompactionPlan.print plan}: the edit fits"
+    { input with Version = Version.apply edit input.Version }
 
 [<Tests>]
 let tests =
+    let config = { config 1000 with arbitrary = [ typeof<InputArbitraries> ] }
+    let property name body = testPropertyWithConfig config name body
+
     testList "Picking" [
-        testCase "an empty store and a store within its bounds need nothing" (fun () ->
-            Expect.equal (pick []) "nothing" "empty"
-            Expect.equal (pick [ 0, table 1UL "a" "z" 5000L; 1, table 2UL "a" "z" 900L ]) "nothing" "within bounds")
-
-        testCase "level 0 goes whole, with what it overlaps" (fun () ->
-            Expect.equal
-                (pick [
-                    0, table 5UL "c" "f" 100L
-                    0, table 6UL "e" "k" 100L
-                    1, table 1UL "a" "b" 100L
-                    1, table 2UL "c" "d" 100L
-                    1, table 3UL "k" "m" 100L
-                    1, table 4UL "n" "z" 100L
-                ])
-                "LevelZeroFull: merge L0 6 5 L1 2 3 to L1"
-                "newest first, and tables 2 and 3 touch c to k")
-
-        testCase "of a backlog in level 0 the oldest tables go, so that no job takes too long" (fun () ->
-            let backlog = [
-                for number in 1UL .. 12UL do
-                    0, table number "a" "z" 100L
-            ]
-
-            Expect.equal
-                (pick backlog)
-                "LevelZeroFull: merge L0 6 5 4 3 2 1 to L1"
-                "half of the twelve at which writes wait")
-
-        testCase "level 0 goes first once it is half way to where writes wait" (fun () ->
-            let behind = [ 1, table 10UL "a" "f" 90_000L; 2, table 11UL "a" "z" 9_000L ]
-
-            let levelZero count = [
-                for number in 1UL .. count do
-                    0, table number "a" "b" 100L
-            ]
-
-            Expect.equal
-                (pick (levelZero 5UL @ behind))
-                "LevelOverTarget: merge L1 10 L2 11 to L2"
-                "level 1 is a hundred times too large"
-
-            Expect.equal
-                (pick (levelZero 6UL @ behind))
-                "LevelZeroFull: merge L0 6 5 4 3 2 1 L1 10 to L1"
-                "but writes come first")
+        testList "scripts" [
+            // With this variable set, the scripts say afterwards what the planner says.
+            if Environment.GetEnvironmentVariable "LSMFS_REWRITE_PLANS" = "1" then
+                testCase "rewritten" PlanScript.rewrite
+            else
+                for script in PlanScript.all do
+                    testCase script.Name (fun () -> Expect.equal (PlanScript.answer script) script.Expected "plans")
+        ]
 
         testCase "what a level may hold follows from the level at the bottom" (fun () ->
             let ofBottom sizeBytes =
-                let version = versionOf [ 3, table 1UL "a" "z" sizeBytes ]
-                [ for level in 1..2 -> Picking.levelTargetBytes options version level ]
+                let version =
+                    Version.apply
+                        { VersionEdit.empty with Added = [ 3, tableOf 1UL "a"B "z"B sizeBytes ] }
+                        (Version.empty 5)
+
+                [ for level in 1..2 -> LevelScore.levelTargetBytes options version level ]
 
             Expect.equal (ofBottom 100_000L) [ 1000.0; 10_000.0 ] "a tenth of the one below each"
             Expect.equal (ofBottom 50_000L) [ 500.0; 5_000.0 ] "so that a tenth of the store is hidden at most"
             Expect.equal (ofBottom 10L) [ 100.0; 100.0 ] "but not next to nothing")
 
-        testCase "the bottom level goes down whole and unread when there is room for a level between" (fun () ->
-            let full = [ 1, table 1UL "a" "c" 600L; 1, table 2UL "d" "f" 600L; 0, table 3UL "a" "z" 1L ]
-            Expect.equal (pick full) "BottomFull: move L1 1 2 to L2" "1200 bytes are more than level 1 may hold"
-            Expect.equal (pick [ 2, table 1UL "a" "c" 9_999L ]) "nothing" "level 2 may hold ten times as much")
-
-        testCase "a level that is too large gives the table that drags least along" (fun () ->
-            Expect.equal
-                (pick [
-                    1, table 1UL "a" "c" 600L
-                    1, table 2UL "d" "f" 600L
-                    2, table 3UL "a" "b" 2000L
-                    2, table 4UL "e" "e" 500L
-                ])
-                "LevelOverTarget: merge L1 2 L2 4 to L2"
-                "table 2 rewrites 500 bytes, table 1 would rewrite 2000")
-
-        testCase "where much was deleted compaction comes first" (fun () ->
-            let deleted (table: TableMeta) = {
-                table with
-                    TableMeta.Properties.TombstoneCount = table.Properties.EntryCount
-            }
-
-            Expect.equal
-                (pick [
-                    1, deleted (table 1UL "a" "c" 600L)
-                    1, table 2UL "d" "f" 600L
-                    2, table 3UL "a" "b" 900L
-                    2, table 4UL "e" "e" 600L
-                ])
-                "LevelOverTarget: merge L1 1 L2 3 to L2"
-                "table 1 rewrites half as much again as table 2, but removes as much as it moves")
-
-        testCase "tables of level 0 that overlap nothing only move" (fun () ->
-            let isMove tables = (pickPlan (versionOf tables)).Value.Kind = CompactionKind.Move
-            let below = 1, table 1UL "x" "z" 10L
-
-            Expect.isTrue
-                (isMove [ 0, table 2UL "d" "f" 10L; 0, table 3UL "a" "c" 10L; below ])
-                "neither below nor among them"
-
-            Expect.isFalse
-                (isMove [ 0, table 2UL "c" "f" 10L; 0, table 3UL "a" "c" 10L; below ])
-                "they overlap each other"
-
-            Expect.isFalse
-                (isMove [ 0, table 2UL "d" "x" 10L; 0, table 3UL "a" "c" 10L; below ])
-                "they overlap what is below")
-
-        testCase "the deepest level is never picked" (fun () ->
-            Expect.equal (pick [ 3, table 1UL "a" "c" 1_000_000_000_000L ]) "nothing" "it has nowhere to go")
-
-        property "every plan takes all that overlaps, and its edit fits the version" (fun tables ->
-            let version = anyVersion tables
-
-            match pickPlan version with
-            | None ->
-                for level in 0 .. options.LevelCount - 2 do
-                    Expect.isLessThan (Picking.score options version level) 1.0 $"level {level}"
+        property "every plan takes all that overlaps, and is the same after being printed" (fun (input: PickingInput) ->
+            match Picking.pick options input with
+            | None -> ()
             | Some plan ->
-                let level = CompactionPlan.level plan
-                let inputsAt level = plan.Inputs |> Array.filter (fst >> (=) level) |> Array.map snd
-                let inputs = inputsAt level
+                let inputs = plan.Inputs |> Array.map snd
+                Expect.equal (CompactionPlan.parse input.Version (CompactionPlan.print plan)) (Some plan) "as text"
 
-                for table in version.Levels[level + 1] do
-                    if inputs |> Array.exists (Version.overlaps table) then
-                        Expect.contains (inputsAt (level + 1)) table $"table {table.Number} of the next level overlaps"
+                if plan.Kind <> CompactionKind.Drop then
+                    for table in input.Version.Levels[plan.OutputLevel] do
+                        if plan.Inputs |> Array.exists (fun (_, taken) -> Version.overlaps table taken) then
+                            Expect.contains inputs table $"table {table.Number} overlaps what joins its level"
 
-                if level = 0 then
-                    let oldest = Array.skip (version.Levels[0].Length - inputs.Length) version.Levels[0]
-                    Expect.equal inputs oldest "what stays in level 0 is newer"
+                // Invariant 5: nothing passes below what is older.
+                if CompactionPlan.level plan = 0 && plan.Kind <> CompactionKind.Drop then
+                    for older in input.Version.Levels[0] do
+                        for level, newer in plan.Inputs do
+                            if
+                                level = 0
+                                && older.Properties.LargestSequence < newer.Properties.LargestSequence
+                                && Version.overlaps older newer
+                            then
+                                Expect.contains inputs older $"table {older.Number} is older than {newer.Number}")
 
-                // A merge makes one table over the whole range of its inputs.
-                let struct (smallest, largest) = CompactionPlan.hull (Array.map snd plan.Inputs)
-                let edit = CompactionPlan.edit plan [ tableOf 1000UL smallest largest 1L ]
-                Expect.isNone (Version.refusal edit version) "the edit fits"
-                Expect.equal (CompactionPlan.parse version (CompactionPlan.print plan)) (Some plan) "as text and back")
+        property "what cannot be read is neither read nor passed" (fun (input: PickingInput) ->
+            match Picking.pick options input with
+            | Some plan when plan.Kind = CompactionKind.Merge ->
+                for _, table in plan.Inputs do
+                    Expect.isFalse (List.contains table.Number input.Quarantined) $"table {table.Number} is read"
+            | _ -> ())
+
+        property "plans end, whatever the version, when nothing new comes" (fun (input: PickingInput) ->
+            // Invariants 1 and 2: an entry goes down a level at a time, or away.
+            let stepCountMax = 10 * 24 * options.LevelCount
+
+            let rec go (step: int) (input: PickingInput) =
+                match Picking.pick options input with
+                | None -> ()
+                | Some plan ->
+                    Expect.isLessThan step stepCountMax $"still {CompactionPlan.print plan}"
+                    go (step + 1) (apply (1000UL + uint64 step) input plan)
+
+            go 0 input)
+
+        property
+            "plans that are carried out together do not meet, and can end in any order"
+            (fun (input: PickingInput) (seed: int) ->
+                let plans = PlanScript.plansOf options input
+
+                for left, right in List.allPairs plans plans do
+                    if not (obj.ReferenceEquals(left, right)) then
+                        // Invariant 3.
+                        for fromLeft, leftTable in left.Inputs do
+                            for fromRight, rightTable in right.Inputs do
+                                Expect.notEqual leftTable.Number rightTable.Number "no table is in two plans"
+
+                                if fromLeft = fromRight || left.OutputLevel = right.OutputLevel then
+                                    Expect.isFalse
+                                        (left.Kind <> CompactionKind.Drop
+                                         && right.Kind <> CompactionKind.Drop
+                                         && fromLeft > 0
+                                         && Version.overlaps leftTable rightTable)
+                                        "nor do two write the same range of a level"
+
+                let random = Random seed
+                let order = plans |> Array.ofList
+                random.Shuffle order
+
+                order
+                |> Array.indexed
+                |> Array.fold (fun input (index, plan) -> apply (1000UL + uint64 index) input plan) input
+                |> ignore)
+
+        property "a due time is looked at again" (fun (input: PickingInput) ->
+            // Nothing changes before the time that the store sleeps to.
+            match Picking.pick options input, Picking.wakeAtSeconds input with
+            | None, ValueSome at ->
+                Expect.isGreaterThan at input.NowSeconds "later"
+                Expect.isNone (Picking.pick options { input with NowSeconds = at - 1u }) "nothing before"
+            | None, ValueNone ->
+                Expect.isNone (Picking.pick options { input with NowSeconds = UInt32.MaxValue - 1u }) "nothing ever"
+            | _ -> ())
+
+        property "what is flushed goes at once, in one edit" (fun (input: PickingInput) ->
+            let all = { input with Flush = { FlushState.none with Through = SequenceNumber 1000UL } }
+
+            match Picking.pick options all with
+            | None -> Expect.isEmpty (Version.tables all.Version) "nothing is left to drop"
+            | Some plan ->
+                Expect.equal plan.Kind CompactionKind.Drop "unread"
+                Expect.isEmpty (Version.tables (apply 1000UL all plan).Version) "all of it")
     ]

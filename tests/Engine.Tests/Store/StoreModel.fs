@@ -20,8 +20,14 @@ type Step =
     | Freeze
     /// The oldest frozen memtable becomes tables.
     | Flush
-    /// The compaction that is most due, if one is.
+    /// The compaction that is most due, if one is, from beginning to end.
     | Compact
+    /// The compaction that is most due is begun, and goes on while other things happen.
+    | Begin
+    /// One of those that go on ends.
+    | End of which: int
+    /// A table turns out to be unreadable for compactions.
+    | SetAside of which: int
     /// The process ends and the store is recovered from its files.
     | Reopen
 
@@ -49,6 +55,9 @@ type Store() =
     let mutable nextFile = 1UL
     let mutable manifest = ManifestReplay.initial options.LevelCount
     let mutable snapshot = Unchecked.defaultof<Snapshot>
+    // Compactions that go on, with the tables they will add.
+    let mutable running: (CompactionPlan * Table list) list = []
+    let mutable quarantined: FileNumber list = []
 
     let newFile () =
         nextFile <- nextFile + 1UL
@@ -107,6 +116,9 @@ type Store() =
                 logs.Remove number |> ignore
 
         let live = Version.tables manifest.Version |> Seq.map (fun (_, table) -> table.Number) |> HashSet
+
+        running
+        |> List.iter (fun (_, made) -> made |> List.iter (fun table -> live.Add table.Number |> ignore))
 
         for number in List.ofSeq tables.Keys do
             if not (live.Contains number) then
@@ -176,22 +188,57 @@ type Store() =
             removeFiles ()
             frozen.Memtable.Recycle()
 
-    member _.Compact(now: uint32) : unit =
-        match Picking.pick options (Work.pickingInput snapshot now [] []) with
-        | None -> ()
+    /// Begins the compaction that is most due.
+    member store.Begin(now: uint32) : bool =
+        if snapshot.Flush.IsDue now then
+            store.Commit([], ValueNone, now)
+
+        match Picking.pick options (Work.pickingInput snapshot now (List.map fst running) quarantined) with
+        | None -> false
         | Some plan ->
             let made =
                 if plan.Kind = CompactionKind.Merge then
+                    for _, table in plan.Inputs do
+                        Expect.isFalse (List.contains table.Number quarantined) "what cannot be read is not read"
+
                     runJob (Work.compactionJob options snapshot plan now)
                 else
                     []
 
-            let edit = CompactionPlan.edit plan (made |> List.map _.Meta)
+            running <- (plan, made) :: running
+            true
+
+    /// Ends one of the compactions that were begun.
+    member _.End(which: int) : unit =
+        if running.Length > 0 then
+            let plan, made = running[which % running.Length]
+            let edit = CompactionPlan.edit plan (made |> List.map _.Meta) |> Work.withFlush snapshot
             record edit
             snapshot <- Snapshot.compacted (Snapshot.levelsAfter edit made snapshot) snapshot
+            running <- running |> List.filter (fun (other, _) -> not (obj.ReferenceEquals(other, plan)))
             removeFiles ()
 
+    member store.Compact(now: uint32) : bool =
+        let hasBegun = store.Begin now
+
+        if hasBegun then
+            store.End 0
+
+        hasBegun
+
+    /// From now on no compaction reads the table; whoever looks for a key still does.
+    member _.SetAside(which: int) : unit =
+        let all = Version.tables snapshot.Version |> Seq.map (fun (_, table) -> table.Number) |> Array.ofSeq
+
+        if all.Length > 0 then
+            quarantined <- all[which % all.Length] :: quarantined
+
     member _.Reopen() : unit =
+        // What was begun is lost, and nobody remembers what could not be read.
+        running <- []
+        quarantined <- []
+        removeFiles ()
+
         let files = [
             for number in logs.Keys -> StoreFile.Log number
             for number in tables.Keys -> StoreFile.Table number

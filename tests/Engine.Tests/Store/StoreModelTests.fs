@@ -28,7 +28,10 @@ let private stepGen: Gen<Step> =
         2, Gen.choose (1, 6) |> Gen.map (uint32 >> Wait)
         3, Gen.constant Freeze
         3, Gen.constant Flush
-        4, Gen.constant Compact
+        3, Gen.constant Compact
+        2, Gen.constant Begin
+        2, Gen.choose (0, 9) |> Gen.map End
+        1, Gen.choose (0, 99) |> Gen.map SetAside
         2, Gen.constant Reopen
     ]
 
@@ -58,6 +61,9 @@ let private expect (now: uint32) (expected: Expected) (step: Step) : Expected =
     | Freeze
     | Flush
     | Compact
+    | Begin
+    | End _
+    | SetAside _
     | Reopen -> expected
 
 let private isLive (now: uint32) (expected: Expected) (write: Write) =
@@ -123,7 +129,10 @@ let private run (steps: Step list) =
         | Wait _ -> ()
         | Freeze -> store.Freeze()
         | Flush -> store.Flush now
-        | Compact -> store.Compact now
+        | Compact -> store.Compact now |> ignore
+        | Begin -> store.Begin now |> ignore
+        | End which -> store.End which
+        | SetAside which -> store.SetAside which
         | Reopen -> store.Reopen()
 
         let now =

@@ -39,4 +39,4 @@ let openStore (folder: string) : Store = openWith Durability.Os TimeProvider.Sys
 
 /// The compaction that is due, if one is.
 let nextPlan (store: Store) : CompactionPlan option =
-    Picking.pick store.EngineOptions (Work.pickingInput store.Current (store.NowSeconds()) [] [])
+    Picking.pick store.EngineOptions (Work.pickingInput store.Current (store.NowSeconds()) [] store.QuarantinedTables)

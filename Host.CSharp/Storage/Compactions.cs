@@ -1,0 +1,159 @@
+using System.Diagnostics;
+using LsmFs.Engine;
+using Microsoft.FSharp.Collections;
+
+namespace LsmFs.Host;
+
+/// <summary>
+/// What the threads that compact share: the plans that are being carried out, and the tables that cannot be read. A plan is decided from the newest
+/// snapshot while nobody else plans, so that it sees every plan that is not in the snapshot yet.
+/// </summary>
+internal sealed class Compactions(Store store, BackgroundCounters counters)
+{
+    private readonly Lock _planning = new();
+    private FSharpList<CompactionPlan> _running = FSharpList<CompactionPlan>.Empty;
+    private volatile FSharpList<FileNumber> _quarantined = FSharpList<FileNumber>.Empty;
+    private volatile KnownDebt? _debt;
+    private int _isFlushSubmitted;
+
+    private sealed record KnownDebt(Engine.Version Version, FSharpList<FileNumber> Quarantined, CompactionDebt Debt);
+
+    /// <summary>Makes the committer turn a flush that has come due into a watermark, although nobody writes.</summary>
+    private sealed class DueFlush(Compactions owner) : Submission
+    {
+        protected internal override void Execute(WriteContext context)
+        {
+            // Every group begins with it.
+        }
+
+        protected internal override void Completed(CommitOutcome outcome) => Volatile.Write(ref owner._isFlushSubmitted, 0);
+    }
+
+    /// <summary>The tables that cannot be read.</summary>
+    internal FSharpList<FileNumber> Quarantined => _quarantined;
+
+    /// <summary>What compaction owes for a version. Computed once for each.</summary>
+    internal CompactionDebt DebtOf(Engine.Version version)
+    {
+        var known = _debt;
+        var quarantined = _quarantined;
+        if (known is null || !ReferenceEquals(known.Version, version) || !ReferenceEquals(known.Quarantined, quarantined))
+        {
+            known = new KnownDebt(version, quarantined, Pacing.debtOf(store.EngineOptions, version, quarantined));
+            _debt = known;
+        }
+
+        return known.Debt;
+    }
+
+    /// <summary>How long until something is due because time has passed, as the clock goes; null when nothing will be.</summary>
+    internal TimeSpan? DelayUntilDue()
+    {
+        lock (_planning)
+        {
+            var now = store.NowSeconds();
+            var at = Picking.wakeAtSeconds(Work.pickingInput(store.Current, now, _running, _quarantined));
+            return at.IsValueSome ? TimeSpan.FromSeconds(at.Value - now) : null;
+        }
+    }
+
+    /// <summary>Carries out the plan that is most due. False when none is.</summary>
+    /// <param name="begun">Called when a plan is chosen, before it is carried out: there may be another for another thread.</param>
+    /// <param name="cancelled">Gives the work up.</param>
+    internal bool TryWork(Action begun, CancellationToken cancelled)
+    {
+        SubmitDueFlush();
+        if (Begin() is not var (snapshot, plan))
+        {
+            return false;
+        }
+
+        begun();
+        try
+        {
+            CarryOut(snapshot, plan, cancelled);
+        }
+        catch (UnreadableTableException unreadable)
+        {
+            SetAside(unreadable);
+        }
+        finally
+        {
+            // After the snapshot without its tables was published: whoever plans in between sees both.
+            lock (_planning)
+            {
+                _running = ListModule.Filter(FSharpFunc(other => !ReferenceEquals(other, plan)), _running);
+            }
+        }
+
+        return true;
+    }
+
+    private static Microsoft.FSharp.Core.FSharpFunc<CompactionPlan, bool> FSharpFunc(Converter<CompactionPlan, bool> function) => function;
+
+    private void SubmitDueFlush()
+    {
+        if (store.Current.Flush.IsDue(store.NowSeconds()) && Interlocked.Exchange(ref _isFlushSubmitted, 1) == 0)
+        {
+            store.Submit(new DueFlush(this));
+        }
+    }
+
+    private (Snapshot Snapshot, CompactionPlan Plan)? Begin()
+    {
+        lock (_planning)
+        {
+            var snapshot = store.Current;
+            var input = Work.pickingInput(snapshot, store.NowSeconds(), _running, _quarantined);
+            if (Picking.pick(store.EngineOptions, input) is not { Value: var plan })
+            {
+                return null;
+            }
+
+            _running = FSharpList<CompactionPlan>.Cons(plan, _running);
+            return (snapshot, plan);
+        }
+    }
+
+    private void CarryOut(Snapshot snapshot, CompactionPlan plan, CancellationToken cancelled)
+    {
+        var started = Stopwatch.GetTimestamp();
+        var writer = new TableWriter(store);
+        var outputs = plan.Kind == CompactionKind.Merge
+            ? writer.Run(Work.compactionJob(store.EngineOptions, snapshot, plan, store.NowSeconds()), cancelled)
+            : [];
+        var edit = CompactionPlanModule.edit(plan, ListModule.OfSeq(outputs.Select(table => table.Meta)));
+        // What was flushed is left out of the new tables, or goes with the old ones, so the flush must be as durable as they are.
+        store.Install(
+            outputs,
+            current => plan.Kind == CompactionKind.Move ? edit : Work.withFlush(current, edit),
+            SnapshotModule.compacted);
+        var elapsedMilliseconds = (long)Stopwatch.GetElapsedTime(started).TotalMilliseconds;
+        counters.Compacted(plan, writer.ReadBytes, writer.WrittenBytes, elapsedMilliseconds);
+        store.Log.Compacted(
+            CompactionPlanModule.print(plan), CompactionPlanModule.inputBytes(plan), outputs.Count, writer.WrittenBytes, elapsedMilliseconds);
+        if (plan.Kind == CompactionKind.Move)
+        {
+            return;
+        }
+
+        foreach (var (_, input) in plan.Inputs)
+        {
+            store.RetireTable(input);
+        }
+    }
+
+    /// <summary>From now on plans go around the table. In memory only: after a restart it is found again.</summary>
+    private void SetAside(UnreadableTableException unreadable)
+    {
+        lock (_planning)
+        {
+            if (!_quarantined.Contains(unreadable.Table))
+            {
+                _quarantined = FSharpList<FileNumber>.Cons(unreadable.Table, _quarantined);
+            }
+        }
+
+        store.Log.TableSetAside(FileName.ofFile(StoreFile.NewTable(unreadable.Table)), unreadable.OffsetBytes, unreadable.Message);
+    }
+}
