@@ -32,6 +32,7 @@ type Verb =
     | Verbosity = 18uy
     | Stats = 19uy
     | Quit = 20uy
+    | LruCrawler = 21uy
 
 /// One parsed command. Which fields mean something depends on the verb; the others are zero.
 [<Struct; NoComparison>]
@@ -39,10 +40,10 @@ type Command = {
     Verb: Verb
     /// The client wants no reply, be it good or bad.
     NoReply: bool
-    /// The key; the first one of a retrieval; the first argument of `stats`. Length 0: there is none.
+    /// The key; the first one of a retrieval; the first argument of `stats` and `lru_crawler`. Length 0: there is none.
     KeyOffset: int
     KeyLength: int
-    /// Bytes from `KeyOffset` that hold all keys of a retrieval, or all arguments of `stats`: `Parser.nextKey` walks them.
+    /// Bytes from `KeyOffset` that hold all keys of a retrieval, or all arguments of `stats` and `lru_crawler`: `Parser.nextKey` walks them.
     KeysLength: int
     /// The client's flags.
     Flags: uint32
@@ -90,6 +91,19 @@ type ReplyCode =
     /// `stats cachedump` with too few words.
     | BadCommandLine = 24uy
     | IllegalSlabClass = 25uy
+    /// One list of keys more than may be under way.
+    | CrawlerBusy = 26uy
+    /// `lru_crawler` with a slab class that there cannot be.
+    | BadSlabClass = 27uy
+    /// `lru_crawler disable` came before.
+    | CrawlerDisabled = 28uy
+    /// `lru_crawler enable` when it is enabled.
+    | CrawlerNotStarted = 29uy
+    | CrawlerFailed = 30uy
+    /// `lru_crawler sleep` for more than a second.
+    | SleepTooLong = 31uy
+    /// Ends a list of meta commands.
+    | MetaEnd = 32uy
 
 /// The counters of `stats` that one command adds one to. `Counter.names` says what they are called there.
 [<Flags>]

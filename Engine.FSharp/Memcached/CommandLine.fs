@@ -305,19 +305,22 @@ module internal CommandLine =
 
             parsed consumed
 
-    let private parseStats
+    /// A command whose arguments are understood where it is carried out.
+    let private parseWithArguments
         (line: ReadOnlySpan<byte>)
         (tokens: Span<int>)
-        count
-        consumed
+        (count: int)
+        (verb: Verb)
+        (noReply: bool)
+        (consumed: int)
         (command: byref<Command>)
         : ParseStep =
         command <-
             if count < 2 then
-                withoutKey Verb.Stats false
+                withoutKey verb noReply
             else
                 {
-                    withKey Verb.Stats false tokens[2] (tokens[3] - tokens[2]) with
+                    withKey verb noReply tokens[2] (tokens[3] - tokens[2]) with
                         KeysLength = line.Length - tokens[2]
                 }
 
@@ -407,7 +410,7 @@ module internal CommandLine =
                 | CommandName.Incr -> parseArithmetic line tokens count Verb.Incr consumed &command
                 | CommandName.Decr -> parseArithmetic line tokens count Verb.Decr consumed &command
                 | CommandName.Touch -> parseTouch line tokens count consumed &command
-                | CommandName.Stats -> parseStats line tokens count consumed &command
+                | CommandName.Stats -> parseWithArguments line tokens count Verb.Stats false consumed &command
                 | CommandName.Version ->
                     command <- withoutKey Verb.Version false
                     parsed consumed
@@ -421,4 +424,7 @@ module internal CommandLine =
                         parseVerbosity line tokens count consumed &command
                     else
                         parseUnknown &state line tokens count packed consumed
+                | _ when CommandName.isLruCrawler name ->
+                    let noReply = Tokens.endInNoreply line tokens count 1
+                    parseWithArguments line tokens count Verb.LruCrawler noReply consumed &command
                 | packed -> parseUnknown &state line tokens count packed consumed

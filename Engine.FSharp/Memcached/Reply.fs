@@ -43,10 +43,17 @@ module Reply =
         | ReplyCode.BadDetailFormat -> "CLIENT_ERROR usage: stats detail on|off|dump"
         | ReplyCode.BadCommandLine -> "CLIENT_ERROR bad command line"
         | ReplyCode.IllegalSlabClass -> "CLIENT_ERROR Illegal slab id"
+        | ReplyCode.CrawlerBusy -> "BUSY currently processing crawler request"
+        | ReplyCode.BadSlabClass -> "BADCLASS invalid class id"
+        | ReplyCode.CrawlerDisabled -> "CLIENT_ERROR lru crawler disabled"
+        | ReplyCode.CrawlerNotStarted -> "ERROR failed to start lru crawler thread"
+        | ReplyCode.CrawlerFailed -> "ERROR an unknown error happened"
+        | ReplyCode.SleepTooLong -> "CLIENT_ERROR sleep must be one second or less"
+        | ReplyCode.MetaEnd -> "EN"
         | _ -> ""
 
     let private lines: byte[][] =
-        Array.init (int ReplyCode.IllegalSlabClass + 1) (fun code ->
+        Array.init (int ReplyCode.MetaEnd + 1) (fun code ->
             match lineOf (LanguagePrimitives.EnumOfValue(byte code)) with
             | "" -> [||]
             | line -> Encoding.ASCII.GetBytes(line + "\r\n"))

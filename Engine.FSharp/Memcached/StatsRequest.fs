@@ -35,7 +35,7 @@ module StatsRequest =
 
     /// Slab classes that memcached can have: there is none here, but their numbers are checked as there.
     [<Literal>]
-    let private slabClassCountMax = 64u
+    let internal slabClassCountMax = 64u
 
     let inline private answer (reply: ReplyCode) : StatsRequest = { Topic = StatsTopic.None; Reply = reply }
 

@@ -114,6 +114,37 @@ module internal CommandName =
     [<Literal>]
     let CachedumpHead = 0x6D75646568636163UL
 
+    [<Literal>]
+    let All = 0x6C6C61UL
+
+    [<Literal>]
+    let Hash = 0x68736168UL
+
+    [<Literal>]
+    let Crawl = 0x6C77617263UL
+
+    [<Literal>]
+    let Metadump = 0x706D75646174656DUL
+
+    [<Literal>]
+    let Mgdump = 0x706D7564676DUL
+
+    [<Literal>]
+    let Enable = 0x656C62616E65UL
+
+    [<Literal>]
+    let Disable = 0x656C6261736964UL
+
+    [<Literal>]
+    let Sleep = 0x7065656C73UL
+
+    [<Literal>]
+    let Tocrawl = 0x6C776172636F74UL
+
+    /// The first 8 of the 11 bytes of `lru_crawler`.
+    [<Literal>]
+    let LruCrawlerHead = 0x776172635F75726CUL
+
     /// `HTTP/`, which begins the last word of an HTTP request.
     [<Literal>]
     let HttpVersion = 0x2F50545448UL
@@ -133,6 +164,14 @@ module internal CommandName =
             0UL
         else
             pack name
+
+    /// Whether the name is `lru_crawler`.
+    let isLruCrawler (name: ReadOnlySpan<byte>) : bool =
+        name.Length = 11
+        && pack name = LruCrawlerHead
+        && name[8] = byte 'l'
+        && name[9] = byte 'e'
+        && name[10] = byte 'r'
 
     /// Whether the name is `cachedump`.
     let isCachedump (name: ReadOnlySpan<byte>) : bool =

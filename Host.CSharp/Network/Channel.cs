@@ -3,7 +3,7 @@ namespace LsmFs.Host;
 /// <summary>What a connection waits for.</summary>
 internal enum Interest : byte
 {
-    /// <summary>Nothing: a commit, or its next turn, wakes it.</summary>
+    /// <summary>Nothing: a commit, a piece of a list, or its next turn, wakes it.</summary>
     None,
 
     /// <summary>Bytes from the peer.</summary>

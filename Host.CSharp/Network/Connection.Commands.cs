@@ -27,7 +27,7 @@ internal sealed partial class Connection
     {
         int consumed = 0;
 
-        while (_output is null && _awaited is null && !_isWaiting && !_isClosing && !_isClosed)
+        while (_output is null && _awaited is null && _dump is null && !_isWaiting && !_isClosing && !_isClosed)
         {
             if (_workLeft <= 0)
             {
@@ -107,6 +107,9 @@ internal sealed partial class Connection
                 return true;
 
             case Verb.Version or Verb.Verbosity or Verb.Stats or Verb.Quit when TryAnswer(in command, input):
+                break;
+
+            case Verb.LruCrawler when TryCrawl(in command, input):
                 break;
 
             case var verb when Decision.isWrite(verb) && CanCollectWrite():

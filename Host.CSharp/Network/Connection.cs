@@ -13,9 +13,10 @@ namespace LsmFs.Host;
 //      that replies to writes that are already committed, which the charges bound, are appended.
 //   3. A turn does a bounded amount of work for a connection; what is left makes it due for another turn.
 //   4. _input holds at most twice the bytes that arrived, or the command they belong to.
-//   5. After a step of the connection it waits for bytes, room, a commit, a block or its next turn, or is closed.
+//   5. After a step of the connection it waits for bytes, room, a commit, a block, a piece of a list or its next turn, or is closed.
 //   6. While it waits for a block (_awaited is not null) nothing is read or parsed for it; the command that needs the block is at the start of the
 //      input and is tried again when the block is there.
+//   7. While a list of keys is on its way (_dump is not null) nothing is read or parsed for it either.
 
 /// <summary>One client: receives, parses, answers, and collects writes. Knows no transport, and belongs to one event loop.</summary>
 internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlockWaiter
@@ -53,7 +54,8 @@ internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlo
     private bool _isClosed;
 
     private bool CanRead =>
-        _output is null && _awaited is null && !_isDue && !_isWaiting && !_isFinished && !_isClosing && _pendingBytes < PendingBytesMax;
+        _output is null && _awaited is null && _dump is null
+        && !_isDue && !_isWaiting && !_isFinished && !_isClosing && _pendingBytes < PendingBytesMax;
 
     /// <summary>Begins to wait for the first command.</summary>
     public void Start()
@@ -192,6 +194,7 @@ internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlo
         Release(ref _input);
         Release(ref _output);
         ReleaseBlocks();
+        EndDump();
         loop.Forget(this);
         channel.Close(orderly);
     }
@@ -317,6 +320,10 @@ internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlo
         if (_output is not null)
         {
             channel.AwaitWritable(_output.AsSpan(_outputStart, _outputLength));
+        }
+        else if (_dump is not null)
+        {
+            ContinueDump(_dump);
         }
         else if (_pendingCount == 0 && (_isClosing || (_isFinished && !_isDue && !_isWaiting && _awaited is null)))
         {

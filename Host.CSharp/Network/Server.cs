@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
+using LsmFs.Engine;
 using Microsoft.Extensions.Logging;
 
 namespace LsmFs.Host;
@@ -15,6 +16,10 @@ public sealed class Server : IAsyncDisposable
     private readonly Lock _stopGate = new();
     private readonly long _startTimestamp = Stopwatch.GetTimestamp();
     private int _connectionCount;
+    private bool _isCrawlerEnabled = true;
+    private int _crawlCount;
+    private int _crawlWorkCount;
+    private long _crawlStarts;
     private long _rejectedConnections;
     private long _acceptPauses;
     private long _acceptPauseMicroseconds;
@@ -135,6 +140,41 @@ public sealed class Server : IAsyncDisposable
         return false;
     }
 
+    /// <summary>Whether lists of keys may be begun: `lru_crawler enable` and `disable`.</summary>
+    internal bool IsCrawlerEnabled
+    {
+        get => Volatile.Read(ref _isCrawlerEnabled);
+        set => Volatile.Write(ref _isCrawlerEnabled, value);
+    }
+
+    /// <summary>Lists of keys that are under way.</summary>
+    internal int CrawlCount => Volatile.Read(ref _crawlCount);
+
+    /// <summary>Lists of keys that were begun.</summary>
+    internal long CrawlStarts => Interlocked.Read(ref _crawlStarts);
+
+    /// <summary>Takes one of the places for lists of keys, if there is one.</summary>
+    internal bool TryBeginCrawl()
+    {
+        if (Interlocked.Increment(ref _crawlCount) <= CrawlerRequestModule.runningCountMax)
+        {
+            Interlocked.Increment(ref _crawlStarts);
+            return true;
+        }
+
+        Interlocked.Decrement(ref _crawlCount);
+        return false;
+    }
+
+    /// <summary>Gives the place of a list back.</summary>
+    internal void EndCrawl() => Interlocked.Decrement(ref _crawlCount);
+
+    /// <summary>A thread of the pool begins to work for a list. It is waited for before the loops are gone.</summary>
+    internal void EnterCrawlWork() => Interlocked.Increment(ref _crawlWorkCount);
+
+    /// <summary>The thread is done.</summary>
+    internal void LeaveCrawlWork() => Interlocked.Decrement(ref _crawlWorkCount);
+
     /// <summary>Gives the place of a connection back.</summary>
     internal void Release() => Interlocked.Decrement(ref _connectionCount);
 
@@ -205,6 +245,12 @@ public sealed class Server : IAsyncDisposable
             {
                 loop.Nudge();
             }
+        }
+
+        // Lists whose connections were closed just now: they stop at their next step.
+        while (Volatile.Read(ref _crawlWorkCount) > 0)
+        {
+            await Task.Delay(1).ConfigureAwait(false);
         }
 
         foreach (EventLoop loop in _loops)

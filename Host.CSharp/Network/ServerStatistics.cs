@@ -71,6 +71,8 @@ internal static class ServerStatistics
         Add(list, "listen_disabled_num", server.AcceptPauses);
         Add(list, "time_in_listen_disabled_us", server.AcceptPauseMicroseconds);
         Add(list, "threads", server.Options.ThreadCount);
+        Add(list, "lru_crawler_running", server.CrawlCount > 0 ? 1 : 0);
+        Add(list, "lru_crawler_starts", server.CrawlStarts);
         Add(list, "limit_maxbytes", server.Store.Options.MemoryBudgetBytes);
         StoreStatistics store = server.Store.Statistics;
         Add(list, "bytes", store.MemtableBytes + store.TableBytes.Sum());
@@ -102,6 +104,7 @@ internal static class ServerStatistics
         Add(list, "flush_enabled", "yes");
         Add(list, "shutdown_command", "no");
         Add(list, "client_flags_size", sizeof(uint));
+        Add(list, "lru_crawler", server.IsCrawlerEnabled ? "yes" : "no");
         Add(list, "transport", server.Transport == Transport.Epoll ? "epoll" : "sockets");
         return list;
     }

@@ -25,6 +25,9 @@ type Server(valueLengthMax: int) =
     let mutable pendingFlushSeconds = 0u
     let mutable now = 1_800_000_000u
 
+    /// Whether keys may be listed.
+    member val IsCrawlerEnabled = true with get, set
+
     member _.ValueLengthMax = valueLengthMax
     member _.NowSeconds = now
 
@@ -55,6 +58,16 @@ type Server(valueLengthMax: int) =
         match entries.TryGetValue key with
         | true, entry when not (entry.IsExpired now) && entry.Sequence.Value > flushedThrough -> ValueSome entry
         | _ -> ValueNone
+
+    /// Every live entry in the order of the keys.
+    member server.Live: Entry list =
+        entries.Keys
+        |> Seq.sortWith (fun left right -> String.CompareOrdinal(left, right))
+        |> Seq.choose (fun key ->
+            match server.Find key with
+            | ValueSome entry -> Some entry
+            | ValueNone -> None)
+        |> List.ofSeq
 
     /// Carries out the decision of a command for one key.
     member server.Apply(key: string, change: Change) : unit =
@@ -170,6 +183,22 @@ type Connection(server: Server) =
 
         output.Append(Reply.line request.Reply)
 
+    let crawl (command: Command) (input: byte[]) =
+        let arguments = ReadOnlySpan<byte>(input, command.KeyOffset, command.KeysLength)
+        let request = CrawlerRequest.understand arguments server.IsCrawlerEnabled
+
+        match request.Action with
+        | CrawlerAction.Enable -> server.IsCrawlerEnabled <- true
+        | CrawlerAction.Disable -> server.IsCrawlerEnabled <- false
+        | CrawlerAction.Metadump -> server.Live |> List.iter (KeyListing.appendMetadump output)
+        | CrawlerAction.Mgdump -> server.Live |> List.iter (KeyListing.appendMgdump output)
+        | _ -> ()
+
+        let isList = request.Action = CrawlerAction.Metadump || request.Action = CrawlerAction.Mgdump
+
+        if isList || not command.NoReply then
+            output.Append(Reply.line request.Reply)
+
     let execute (command: Command) (input: byte[]) =
         match command.Verb with
         | Verb.Get
@@ -179,6 +208,7 @@ type Connection(server: Server) =
         | Verb.Version -> versionLine ()
         | Verb.Verbosity -> output.Append(Reply.line (if command.NoReply then ReplyCode.None else ReplyCode.Ok))
         | Verb.Stats -> stats command input
+        | Verb.LruCrawler -> crawl command input
         | Verb.Quit -> isClosed <- true
         | _ -> write command input
 

@@ -1,0 +1,98 @@
+namespace LsmFs.Engine
+
+// The lines of `lru_crawler metadump` and `mgdump`, one for each item:
+//
+//   key=<key> exp=<time> la=0 cas=<cas unique> fetch=no cls=1 size=<bytes> flags=<flags>\n
+//   mg <key>\r\n
+//   mg <key in base64> b\r\n          a key that cannot be a word of a command line
+//
+// metadump: the key with every byte but letters, digits and `-._~` as `%` and two hexadecimal digits (percent-encoding, RFC 3986); exp is the Unix time in
+// seconds at which the item expires, -1 never. When an item was read last is not recorded, and so la is 0 and fetch no for every item. size counts
+// the bytes of the encoded entry: header, key and value. A line ends with \n alone, as memcached's does.
+
+open System
+open System.Buffers.Text
+open System.Globalization
+
+/// Writing the lists of keys.
+[<RequireQualifiedAccess>]
+module KeyListing =
+
+    // A byte string literal is a new array each time it is evaluated.
+    let private hexDigits = "0123456789ABCDEF"B
+    let private keyWord = "key="B
+    let private expWord = " exp="B
+    let private casWord = " la=0 cas="B
+    let private sizeWord = " fetch=no cls=1 size="B
+    let private flagsWord = " flags="B
+    let private mgWord = "mg "B
+    let private binaryEnd = " b\r\n"B
+    let private lineEnd = "\r\n"B
+
+    [<Literal>]
+    let private numberLengthMax = 20
+
+    let inline private word (buffer: ByteBuffer) (bytes: byte[]) = buffer.Append(ReadOnlySpan<byte> bytes)
+
+    let private number (buffer: ByteBuffer) (value: uint64) : unit =
+        let mutable written = 0
+        let text = buffer.Reserve numberLengthMax
+        value.TryFormat(text, &written, ReadOnlySpan<char>.Empty, CultureInfo.InvariantCulture) |> ignore
+        buffer.Truncate(buffer.Length - numberLengthMax + written)
+
+    let private isUnreserved (value: byte) : bool =
+        Char.IsAsciiLetterOrDigit(char value)
+        || value = byte '-'
+        || value = byte '.'
+        || value = byte '_'
+        || value = byte '~'
+
+    let private percentEncoded (buffer: ByteBuffer) (key: ReadOnlySpan<byte>) : unit =
+        for value in key do
+            if isUnreserved value then
+                buffer.AppendU8 value
+            else
+                let encoded = buffer.Reserve 3
+                encoded[0] <- byte '%'
+                encoded[1] <- hexDigits[int value >>> 4]
+                encoded[2] <- hexDigits[int value &&& 15]
+
+    let private base64 (buffer: ByteBuffer) (key: ReadOnlySpan<byte>) : unit =
+        let mutable consumed = 0
+        let mutable written = 0
+        let text = buffer.Reserve(Base64.GetMaxEncodedToUtf8Length key.Length)
+        Base64.EncodeToUtf8(key, text, &consumed, &written) |> ignore
+
+    /// Whether a command line can name the key as it is.
+    let private isWord (key: ReadOnlySpan<byte>) : bool = key.IndexOfAny(32uy, 10uy, 13uy) < 0
+
+    /// Appends the line of an item in a `metadump`. O(key), no allocation beside the buffer's.
+    let appendMetadump (buffer: ByteBuffer) (entry: Entry) : unit =
+        word buffer keyWord
+        percentEncoded buffer entry.Key
+        word buffer expWord
+
+        if entry.ExpirySeconds = 0u then
+            buffer.AppendU8(byte '-')
+            buffer.AppendU8(byte '1')
+        else
+            number buffer (uint64 entry.ExpirySeconds)
+
+        word buffer casWord
+        number buffer entry.Cas
+        word buffer sizeWord
+        number buffer (uint64 entry.Length)
+        word buffer flagsWord
+        number buffer (uint64 entry.Flags)
+        buffer.AppendU8(byte '\n')
+
+    /// Appends the line of an item in an `mgdump`: the meta command that gets it. O(key), no allocation beside the buffer's.
+    let appendMgdump (buffer: ByteBuffer) (entry: Entry) : unit =
+        word buffer mgWord
+
+        if isWord entry.Key then
+            buffer.Append entry.Key
+            word buffer lineEnd
+        else
+            base64 buffer entry.Key
+            word buffer binaryEnd

@@ -1,0 +1,168 @@
+module LsmFs.Host.Tests.KeyDumpTests
+
+open System
+open System.Collections.Generic
+open System.Diagnostics
+open System.Text
+open System.Threading
+open Expecto
+open LsmFs.Host
+open LsmFs.Host.Tests.Served
+
+let private keyOf (number: int) = $"key-{number:D7}"
+
+/// Writes keys past the network.
+let private fill (served: Served) (numbers: int seq) =
+    for numbers in numbers |> Seq.chunkBySize 5000 do
+        let batch = WriteBatch()
+
+        for number in numbers do
+            batch.Put(ascii (keyOf number), "value"B) |> ignore
+
+        served.Store.Write batch
+
+/// Enough that no socket takes it all without its peer reading.
+let private manyCount = 200_000
+
+let private awaitNoHolds (served: Served) =
+    let isFree () = served.Store.Statistics.Holds.Count = 0
+    Expect.isTrue (SpinWait.SpinUntil(isFree, 10_000)) "the snapshots are given back"
+
+/// Reads to the line that ends a list, at most `count` bytes at a time.
+let private readList (client: Client) (finish: string) (count: int) (pause: unit -> unit) : string =
+    let all = StringBuilder()
+    let bytes: byte[] = Array.zeroCreate count
+
+    let isWhole () = all.Length >= finish.Length && all.ToString(all.Length - finish.Length, finish.Length) = finish
+
+    while not (isWhole ()) do
+        let received = client.Socket.Receive bytes
+
+        if received = 0 then
+            failtest "the server closed within a list"
+
+        all.Append(text bytes[.. received - 1]) |> ignore
+        pause ()
+
+    all.ToString()
+
+let private keysOf (list: string) : string[] =
+    list.Split('\n', StringSplitOptions.RemoveEmptyEntries)
+    |> Array.filter (fun line -> line.StartsWith "key=" || line.StartsWith "mg ")
+    |> Array.map (fun line ->
+        line.TrimEnd('\r').Split(' ').[if line.StartsWith "mg " then 1 else 0].Replace("key=", ""))
+
+let private conversation (setting: Setting) =
+    use served = new Served(setting)
+    use client = new Client(served.Port)
+
+    client.Expect(
+        "set b 7 0 5\r\nvalue\r\nset a 0 0 0\r\n\r\nset gone 0 0 1\r\nx\r\ndelete gone\r\nset old 0 -1 1\r\nx\r\n"
+        + "lru_crawler metadump all\r\nversion\r\nlru_crawler mgdump hash\r\nget a\r\n",
+        "STORED\r\nSTORED\r\nSTORED\r\nDELETED\r\nSTORED\r\n"
+        + "key=a exp=-1 la=0 cas=2 fetch=no cls=1 size=17 flags=0\nkey=b exp=-1 la=0 cas=1 fetch=no cls=1 size=26 flags=7\nEND\r\n"
+        + "VERSION 1.2.3\r\nmg a\r\nmg b\r\nEN\r\nVALUE a 0 0\r\n\r\nEND\r\n"
+    )
+
+    client.Expect("lru_crawler metadump 2\r\nlru_crawler mgdump 2\r\n", "END\r\nEN\r\n")
+    use other = new Client(served.Port)
+    other.Expect("lru_crawler disable\r\n", "OK\r\n")
+    client.Expect("lru_crawler metadump all\r\n", "CLIENT_ERROR lru crawler disabled\r\n")
+    client.Expect("lru_crawler enable\r\nlru_crawler mgdump 1\r\n", "OK\r\nmg a\r\nmg b\r\nEN\r\n")
+    client.Expect("flush_all\r\nlru_crawler metadump all\r\n", "OK\r\nEND\r\n")
+    awaitNoHolds served
+
+let private slowReader (setting: Setting) =
+    use served = new Served(setting)
+    fill served (seq { 0..2 .. 2 * manyCount - 1 })
+    served.Store.Flush()
+    // Some in memory, over what is in tables.
+    fill served (seq { 0..20..2000 })
+    use client = new Client(served.Port)
+    client.Socket.ReceiveBufferSize <- 32 * 1024
+    let before = residentBytes ()
+    client.Send "lru_crawler metadump all\r\nversion\r\n"
+    let first = text (client.Receive 1000)
+
+    // The moment is over: whatever is written from here on is none of the list's business.
+    use writer = new Client(served.Port)
+    let waits = List<int64>()
+
+    for round in 1..40 do
+        fill served (seq { 1 + round * 100 .. 99 + round * 100 })
+        let watch = Stopwatch.StartNew()
+        writer.Expect($"delete {keyOf (2 * round)}\r\n", "DELETED\r\n")
+        waits.Add watch.ElapsedMilliseconds
+
+        if round % 20 = 0 then
+            served.Store.Flush()
+
+    let growth = Environment.WorkingSet - before
+    Expect.isLessThan growth (96L * 1024L * 1024L) "memory taken for a list that is not read, and for the writes"
+    let median = (List.ofSeq waits |> List.sort)[waits.Count / 2]
+    Expect.isLessThan median 250L "milliseconds that another client waits"
+    Expect.equal served.Store.Statistics.Holds.Count 1 "one snapshot is held"
+
+    let mutable pieces = 0
+
+    let list =
+        first
+        + readList client "END\r\nVERSION 1.2.3\r\n" 65536 (fun () ->
+            pieces <- pieces + 1
+
+            if pieces % 50 = 0 then
+                Thread.Sleep 1)
+
+    let keys = keysOf list
+    Expect.equal keys.Length manyCount "as many keys as there were"
+    let expected = Array.init manyCount (fun number -> keyOf (2 * number))
+    Expect.isTrue (keys = expected) "exactly the keys of the moment, in order"
+    awaitNoHolds served
+
+let private busy (setting: Setting) =
+    use served = new Served(setting)
+    fill served (seq { 0 .. manyCount - 1 })
+    let clients = [| for _ in 1..4 -> new Client(served.Port) |]
+
+    for client in clients do
+        client.Send "lru_crawler mgdump all\r\n"
+        client.Receive 100 |> ignore
+
+    use other = new Client(served.Port)
+    other.Expect("lru_crawler mgdump all\r\n", "BUSY currently processing crawler request\r\n")
+    other.Expect("lru_crawler metadump hash\r\n", "BUSY currently processing crawler request\r\n")
+    // What makes no list has no need of a place.
+    other.Expect("lru_crawler mgdump 2\r\nlru_crawler crawl 1\r\n", "EN\r\nOK\r\n")
+    readList clients[0] "EN\r\n" 65536 ignore |> ignore
+    other.Send "lru_crawler mgdump all\r\n"
+    let keys = keysOf (readList other "EN\r\n" 65536 ignore)
+    Expect.equal keys.Length manyCount "the place of a finished list is free"
+
+    for client in clients do
+        (client :> IDisposable).Dispose()
+
+    awaitNoHolds served
+    use last = new Client(served.Port)
+    last.Send "lru_crawler mgdump all\r\n"
+    Expect.equal (keysOf (readList last "EN\r\n" 65536 ignore)).Length manyCount "so are those of closed connections"
+
+let private stop (setting: Setting) =
+    use served = new Served(setting)
+    fill served (seq { 0 .. manyCount - 1 })
+    use client = new Client(served.Port)
+    client.Send "lru_crawler metadump all\r\n"
+    client.Receive 100 |> ignore
+    let watch = Stopwatch.StartNew()
+    served.Server.StopAsync().Wait()
+    Expect.isLessThan watch.ElapsedMilliseconds 20_000L "milliseconds that a stop takes"
+    Expect.equal served.Store.Statistics.Holds.Count 0 "no snapshot is held when the server has stopped"
+
+[<Tests>]
+let tests =
+    testSequenced
+    <| testList "KeyDump" [
+        everywhere "keys are listed in order, and what follows is answered behind them" conversation
+        onTransports "a list read slowly has exactly the keys of its moment, and costs others nothing" slowReader
+        onTransports "four lists at a time, and a place is free as soon as its list ends" busy
+        onTransports "a stop ends a list that is not read" stop
+    ]
