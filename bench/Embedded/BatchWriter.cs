@@ -25,6 +25,17 @@ internal sealed class BatchWriter(IWriter writer, Dataset dataset, int batchCoun
         Add(index, version, _key.Length + _value.Length);
     }
 
+    /// <summary>Gives a key its next version, which is gone in a second.</summary>
+    public void PutExpiring(uint index)
+    {
+        var version = (byte)(dataset.VersionOf(index) + 1);
+        dataset.WriteKey(index, _key);
+        dataset.WriteValue(index, version, _value);
+        BeginBatch();
+        writer.Put(_key, _value, (uint)DateTimeOffset.UtcNow.ToUnixTimeSeconds() + 1);
+        Add(index, version, _key.Length + _value.Length);
+    }
+
     public void Delete(uint index)
     {
         dataset.WriteKey(index, _key);

@@ -27,6 +27,9 @@ internal interface IWriter : IDisposable
 {
     void Put(ReadOnlySpan<byte> key, ReadOnlySpan<byte> value);
 
+    /// <summary>A value that is there until a Unix time.</summary>
+    void Put(ReadOnlySpan<byte> key, ReadOnlySpan<byte> value, uint expirySeconds);
+
     void Delete(ReadOnlySpan<byte> key);
 
     /// <summary>Returns when what was collected is as durable as it was asked to be, and visible.</summary>

@@ -105,21 +105,23 @@ internal sealed class LsmFsEngine : IEngine
     private sealed class Writer(Store store) : Waiting, IWriter
     {
         private const int DeleteMark = -1;
-        private readonly List<(int KeyLength, int ValueLength)> _writes = [];
+        private readonly List<(int KeyLength, int ValueLength, uint ExpirySeconds)> _writes = [];
         private byte[] _bytes = new byte[4096];
         private int _length;
 
-        public void Put(ReadOnlySpan<byte> key, ReadOnlySpan<byte> value)
+        public void Put(ReadOnlySpan<byte> key, ReadOnlySpan<byte> value) => Put(key, value, 0);
+
+        public void Put(ReadOnlySpan<byte> key, ReadOnlySpan<byte> value, uint expirySeconds)
         {
             Append(key);
             Append(value);
-            _writes.Add((key.Length, value.Length));
+            _writes.Add((key.Length, value.Length, expirySeconds));
         }
 
         public void Delete(ReadOnlySpan<byte> key)
         {
             Append(key);
-            _writes.Add((key.Length, DeleteMark));
+            _writes.Add((key.Length, DeleteMark, 0));
         }
 
         public void Commit()
@@ -137,7 +139,7 @@ internal sealed class LsmFsEngine : IEngine
         protected override void Execute(WriteContext context)
         {
             ReadOnlySpan<byte> rest = _bytes;
-            foreach (var (keyLength, valueLength) in _writes)
+            foreach (var (keyLength, valueLength, expirySeconds) in _writes)
             {
                 if (valueLength == DeleteMark)
                 {
@@ -146,7 +148,7 @@ internal sealed class LsmFsEngine : IEngine
                 }
                 else
                 {
-                    context.Put(rest[..keyLength], rest.Slice(keyLength, valueLength), default, 0, 0, 0);
+                    context.Put(rest[..keyLength], rest.Slice(keyLength, valueLength), default, 0, expirySeconds, 0);
                     rest = rest[(keyLength + valueLength)..];
                 }
             }

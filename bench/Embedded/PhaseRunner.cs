@@ -51,7 +51,7 @@ internal sealed class PhaseRunner(IEngine engine, Settings settings, Dataset dat
         Run("read zipfian", settings.ReadSeconds, null, null, (worker, log) => Read(worker, log, zipfian));
     }
 
-    /// <summary>Deletes all keys but those to keep, in random order, and watches what becomes of the space.</summary>
+    /// <summary>Deletes all keys but those to keep, or lets them expire, in random order, and watches what becomes of the space.</summary>
     public void Delete()
     {
         _liveCount = CountKept();
@@ -60,7 +60,16 @@ internal sealed class PhaseRunner(IEngine engine, Settings settings, Dataset dat
             for (var ordinal = (long)worker; ordinal < settings.KeyCount; ordinal += settings.WriterCount)
             {
                 var index = dataset.Order.At((uint)ordinal);
-                if (!dataset.IsKept(index))
+                if (dataset.IsKept(index))
+                {
+                    continue;
+                }
+
+                if (settings.IsExpiring)
+                {
+                    writer.PutExpiring(index);
+                }
+                else
                 {
                     writer.Delete(index);
                 }

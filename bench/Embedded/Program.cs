@@ -60,6 +60,11 @@ internal static class Program
             throw new LoadException($"there is no RocksDB library for {RuntimeInformation.RuntimeIdentifier}; --engines {EngineProcess.LsmFs} runs without it");
         }
 
+        if (settings.IsExpiring && engines.Contains(EngineProcess.RocksDb))
+        {
+            throw new LoadException($"--remove expire: RocksDB has no expiry of a key's own; say --engines {EngineProcess.LsmFs}");
+        }
+
         // Twice for what is shadowed and for a compaction under way, and a margin.
         var wantedBytes = (settings.LiveBytes(settings.KeyCount) * 3) + (settings.MemoryBudgetBytes * 4);
         if (new DriveInfo(parent).AvailableFreeSpace is var freeBytes && freeBytes < wantedBytes)

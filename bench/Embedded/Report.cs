@@ -38,7 +38,7 @@ internal static class Report
     private static void WriteConditions(StreamWriter output, Settings settings, IReadOnlyList<RunResult> runs)
     {
         output.WriteLine(Text(
-            $"{settings.KeyCount:N0} keys of {Dataset.KeyLength} bytes with values of {settings.ValueLength} bytes ({settings.LiveBytes(settings.KeyCount) / Mebi:N0} MiB live), {(settings.IsCompressible ? "half of each zeros" : "incompressible")}; budget {settings.MemoryBudgetBytes / Mebi:N0} MiB; log {(settings.IsSynced ? "synced with every commit" : "not synced")}; commits of {settings.BatchCount}; {settings.WriterCount} writer(s), {settings.ReaderCount} reader(s)."));
+            $"{settings.KeyCount:N0} keys of {Dataset.KeyLength} bytes with values of {settings.ValueLength} bytes ({settings.LiveBytes(settings.KeyCount) / Mebi:N0} MiB live), {(settings.IsCompressible ? "half of each zeros" : "incompressible")}; budget {settings.MemoryBudgetBytes / Mebi:N0} MiB; log {(settings.IsSynced ? "synced with every commit" : "not synced")}; commits of {settings.BatchCount}; {settings.WriterCount} writer(s), {settings.ReaderCount} reader(s); all but every {settings.KeepEvery}th key are {(settings.IsExpiring ? "left to expire" : "deleted")}."));
         output.WriteLine(Text(
             $"{Environment.ProcessorCount} processors, {GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / Mebi:N0} MiB of memory, {RuntimeInformation.OSDescription}, {RuntimeInformation.FrameworkDescription}. Both engines read through the page cache of the operating system."));
         foreach (var run in runs.DistinctBy(run => run.Engine))

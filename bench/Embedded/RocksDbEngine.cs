@@ -150,6 +150,9 @@ internal sealed unsafe partial class RocksDbEngine : IEngine
             }
         }
 
+        public void Put(ReadOnlySpan<byte> key, ReadOnlySpan<byte> value, uint expirySeconds) =>
+            throw new NotSupportedException("RocksDB has no expiry of a key's own");
+
         public void Delete(ReadOnlySpan<byte> key)
         {
             fixed (byte* keyBytes = key)

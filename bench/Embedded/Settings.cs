@@ -19,6 +19,7 @@ internal sealed record Settings
           --overwrite-seconds S  default 600                --mixed-seconds S      default 60: readers and writers together
           --read-seconds S       default 60, for each of zipfian (0.99) and uniform
           --keep-every N         default 20: all but every 20th key are deleted
+          --remove delete|expire how they go; expire: LsmFs only, overwritten with values that live for a second
           --settle-seconds S     default 120: how long to watch for background work to end, and for space to come back
           --rounds N             default 1: A B, B A, A B ...
           --engines LIST         default lsmfs,rocksdb
@@ -57,6 +58,8 @@ internal sealed record Settings
 
     public uint KeepEvery { get; init; } = 20;
 
+    public bool IsExpiring { get; init; }
+
     public double SettleSeconds { get; init; } = 120;
 
     /// <summary>Bytes of keys and values when every key has one.</summary>
@@ -93,6 +96,7 @@ internal sealed record Settings
             MixedSeconds = arguments.TakeNumber("--mixed-seconds", 0.1, 86_400) ?? standard.MixedSeconds,
             ReadSeconds = arguments.TakeNumber("--read-seconds", 0.1, 86_400) ?? standard.ReadSeconds,
             KeepEvery = (uint)(arguments.TakeInteger("--keep-every", 2, 1000) ?? standard.KeepEvery),
+            IsExpiring = TakeChoice("--remove", "delete", "expire"),
             SettleSeconds = arguments.TakeNumber("--settle-seconds", 0.1, 86_400) ?? standard.SettleSeconds,
         };
     }
