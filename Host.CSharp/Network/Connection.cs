@@ -333,6 +333,11 @@ internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlo
         {
             channel.AwaitReadable();
         }
+        else if (!CanRead && channel.Interest == Interest.Writable)
+        {
+            // There is room and nothing to send, which would be reported again and again.
+            channel.AwaitNothing();
+        }
     }
 
     private void MakeDue()

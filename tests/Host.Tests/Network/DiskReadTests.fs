@@ -244,6 +244,26 @@ let private halfClosedWhileWaiting (setting: Setting) =
     server.LetGo()
     Expect.equal "everything is answered" (value 100 + "END\r\nVERSION 1.2.3\r\n") (text (client.ReceiveToEnd()))
 
+let private idleWhileWaiting (setting: Setting) =
+    use server = cold setting
+    use client = server.Connect()
+    let mebibyte = 1024 * 1024
+    let big = String('v', mebibyte)
+    client.Expect($"set big 0 0 %d{mebibyte}\r\n%s{big}\r\n", "STORED\r\n")
+    server.Hold()
+    // More than the socket's buffers take: the loop waits for room, sends, and only then comes to the miss.
+    client.Send(String.replicate 20 "get big\r\n" + "get k0100\r\n")
+    let replyLength = $"VALUE big 0 %d{mebibyte}\r\n".Length + mebibyte + 2 + 5
+    Expect.equal "the large replies" (20 * replyLength) (client.Receive(20 * replyLength).Length)
+    server.AwaitReads 1
+    Thread.Sleep 100
+    let before = Environment.CpuUsage.TotalTime
+    Thread.Sleep 1000
+    let used = Environment.CpuUsage.TotalTime - before
+    Expect.isLessThan "processor time in a second of waiting" (used, TimeSpan.FromSeconds 0.3)
+    server.LetGo()
+    Expect.equal "the value" (value 100 + "END\r\n") (text (client.Receive(value(100).Length + 5)))
+
 let private stoppedWhileWaiting (setting: Setting) =
     use server = cold setting
     use client = server.Connect()
@@ -356,6 +376,7 @@ let tests =
         everywhere "writes that need the current value wait like reads" writesWait
         everywhere "a connection may be closed while it waits" closedWhileWaiting
         everywhere "who sends no more is answered all the same" halfClosedWhileWaiting
+        onTransports "a connection that waits costs nothing" idleWhileWaiting
         everywhere "a stop waits for reads under way" stoppedWhileWaiting
         onTransports "a stop does not wait for a disk that hangs" stoppedWithoutDisk
         everywhere "a block that cannot be read is an error for its keys, and read again later" unreadable
