@@ -20,6 +20,8 @@ type StoreFile =
     | Temporary
     /// `BACKUP`: says that the folder is a backup, and of which store.
     | Backup
+    /// `RESERVE`: disk space kept for a full disk.
+    | Reserve
 
 /// Names of the files in a data folder.
 [<RequireQualifiedAccess>]
@@ -35,6 +37,7 @@ module FileName =
         | StoreFile.Lock -> "LOCK"
         | StoreFile.Temporary -> "CURRENT.tmp"
         | StoreFile.Backup -> "BACKUP"
+        | StoreFile.Reserve -> "RESERVE"
 
     let private tryNumber (digits: string) : FileNumber option =
         match UInt64.TryParse(digits, NumberStyles.None, CultureInfo.InvariantCulture) with
@@ -50,6 +53,7 @@ module FileName =
         | "LOCK" -> Some StoreFile.Lock
         | "CURRENT.tmp" -> Some StoreFile.Temporary
         | "BACKUP" -> Some StoreFile.Backup
+        | "RESERVE" -> Some StoreFile.Reserve
         | _ when name.EndsWith(".wal", StringComparison.Ordinal) ->
             tryNumber name[.. name.Length - 5] |> Option.map StoreFile.Log
         | _ when name.EndsWith(".sst", StringComparison.Ordinal) ->

@@ -83,6 +83,9 @@ module Execute =
     /// Whether the verb may change the store, and so goes through `decide`.
     let isWrite (verb: Verb) : bool = verb = Verb.Set || verb = Verb.FlushAll || needsCurrent verb
 
+    /// Whether a change makes the store smaller sooner or later, so that it is carried out on a full disk too.
+    let isRemoval (kind: ChangeKind) : bool = kind <> ChangeKind.Put
+
     /// What one key of a retrieval counts as.
     let retrievalCounters (verb: Verb) (isHit: bool) : Counters =
         match verb with

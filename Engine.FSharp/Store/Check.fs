@@ -133,7 +133,8 @@ module Check =
             | StoreFile.Temporary -> true
             | StoreFile.Current
             | StoreFile.Lock
-            | StoreFile.Backup -> false
+            | StoreFile.Backup
+            | StoreFile.Reserve -> false
 
         let laterLog =
             files

@@ -36,7 +36,8 @@ module Recovery =
         | StoreFile.Current
         | StoreFile.Lock
         | StoreFile.Temporary
-        | StoreFile.Backup -> FileNumber 0UL
+        | StoreFile.Backup
+        | StoreFile.Reserve -> FileNumber 0UL
 
     /// What to do with the files found in the folder when `CURRENT` names `manifest` and that says `state`.
     /// A table that the manifest names and the folder lacks is corruption, and so is a missing oldest log that later ones follow. That is
@@ -53,7 +54,8 @@ module Recovery =
             | StoreFile.Temporary -> true
             | StoreFile.Current
             | StoreFile.Lock
-            | StoreFile.Backup -> false
+            | StoreFile.Backup
+            | StoreFile.Reserve -> false
 
         let logs =
             files

@@ -1,5 +1,32 @@
 namespace LsmFs.Engine
 
+/// Which writes a store takes.
+type Admission =
+    | Everything = 0
+    /// Deletes and flushes of everything, which make space.
+    | Removals = 1
+    /// None until background work has gone on.
+    | Wait = 2
+    /// None, and whoever asks is told so.
+    | Nothing = 3
+
+/// What the host found out about the disk.
+[<Struct>]
+type DiskCondition = {
+    /// Whether the disk was full, and the reserve is not whole since, or nothing is free beside it.
+    IsFull: bool
+    /// What is left of the reserve.
+    Reserve: ReserveShares
+    /// Why the last flush failed, unless it succeeded.
+    FlushTrouble: DiskTrouble
+    /// Why the last compaction failed, unless it succeeded.
+    CompactionTrouble: DiskTrouble
+    /// Whether a flush is under way, or has not yet given back what it makes free.
+    IsFlushing: bool
+    /// Whether a compaction is.
+    IsCompacting: bool
+}
+
 /// What has to be done next, decided from a snapshot alone, and the jobs that do it.
 [<RequireQualifiedAccess>]
 module Work =
@@ -25,6 +52,63 @@ module Work =
     /// How fast writes may go on. `debt` is that of the snapshot's version.
     let pace (options: Options) (debt: CompactionDebt) (snapshot: Snapshot) : WritePace =
         Pacing.pace options debt snapshot.Frozen.Length (memtableFill options snapshot.Active)
+
+    /// What keeps a store with this disk from writing.
+    let trouble (disk: DiskCondition) : DiskTrouble =
+        max (if disk.IsFull then DiskTrouble.Full else DiskTrouble.None) (max disk.FlushTrouble disk.CompactionTrouble)
+
+    /// Whether the log of removals has used up its part of the reserve, and a flush would give that back.
+    let private needsFlush (disk: DiskCondition) : bool =
+        disk.IsFull && disk.FlushTrouble = DiskTrouble.None && disk.Reserve.RemovalBytes = 0L
+
+    /// Whether a memtable that is not full yet is frozen, so that its flush gives the space of its log back. `logBytes` is the length of the log, 0
+    /// without one. A log shorter than what removals may take is not worth a table.
+    let shouldFreezeForSpace (options: Options) (snapshot: Snapshot) (disk: DiskCondition) (logBytes: int64) : bool =
+        needsFlush disk
+        && snapshot.Frozen.Length = 0
+        && not disk.IsFlushing
+        && not snapshot.Active.IsEmpty
+        && logBytes >= (DiskSpace.whole options).RemovalBytes
+
+    /// Whether the active memtable is flushed although it is not full, since a compaction had no space: what was deleted meanwhile lets the next one write less.
+    /// Each such table takes twice the writes of the one before it, so that they stay few.
+    let shouldFlushForCompaction (options: Options) (snapshot: Snapshot) (disk: DiskCondition) : bool =
+        disk.CompactionTrouble = DiskTrouble.Full
+        && disk.FlushTrouble = DiskTrouble.None
+        && snapshot.Frozen.Length = 0
+        && not snapshot.Active.IsEmpty
+        && (match Array.tryHead snapshot.Version.Levels[0] with
+            | Some newest ->
+                let (SequenceNumber last) = snapshot.LastSequence
+                let (SequenceNumber largest) = newest.Properties.LargestSequence
+                let (SequenceNumber smallest) = newest.Properties.SmallestSequence
+
+                newest.SizeBytes >= options.MemtableSizeBytes / 2L || last - largest > 2UL * (largest - smallest)
+            | None -> true)
+
+    /// Which writes are taken now. On a full disk removals go on as long as memory, and the reserve or a flush that is under way, have room for them;
+    /// level 0 does not hold them up when compaction is what has no space.
+    let admits (pressure: WritePressure) (snapshot: Snapshot) (disk: DiskCondition) : Admission =
+        let isFlushAwaited = disk.IsFlushing || snapshot.Frozen.Length > 0
+
+        match trouble disk with
+        | DiskTrouble.None when pressure = WritePressure.None -> Admission.Everything
+        | DiskTrouble.None -> Admission.Wait
+        | DiskTrouble.Full when pressure = WritePressure.Memtables ->
+            // A flush that found the share of both taken by a compaction is tried again after it.
+            if disk.FlushTrouble = DiskTrouble.None || disk.IsCompacting then
+                Admission.Wait
+            else
+                Admission.Nothing
+        | DiskTrouble.Full when
+            pressure = WritePressure.LevelZero
+            && disk.CompactionTrouble = DiskTrouble.None
+            && disk.FlushTrouble = DiskTrouble.None
+            ->
+            Admission.Wait
+        | DiskTrouble.Full when isFlushAwaited && needsFlush disk -> Admission.Wait
+        | DiskTrouble.Full -> Admission.Removals
+        | _ -> Admission.Nothing
 
     let private rangesOf (tables: TableMeta[]) : KeyRange[] =
         tables

@@ -53,6 +53,9 @@ internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlo
     private bool _isClosing;
     private bool _isClosed;
 
+    /// <summary>Whether a key of the retrieval that is executed was refused. Only touched by the committing thread.</summary>
+    public bool IsRetrievalRefused { get; set; }
+
     private bool CanRead =>
         _output is null && _awaited is null && _dump is null
         && !_isDue && !_isWaiting && !_isFinished && !_isClosing && _pendingBytes < PendingBytesMax;

@@ -18,6 +18,8 @@ internal sealed class WriteSubmission(EventLoop loop) : Submission
     /// <summary>What a request that replies with a value is charged for: it is not known before the commit how long the value is.</summary>
     public const int ValueReplyCharge = 64 * 1024;
 
+    private static readonly byte[] OutOfSpace = Encoding.UTF8.GetBytes($"SERVER_ERROR {DiskSpace.reason(DiskTrouble.Full)}\r\n");
+
     private const int InputBytesKept = 2 * 1024 * 1024;
     private const int ReplyBytesKept = 256 * 1024;
 
@@ -115,9 +117,15 @@ internal sealed class WriteSubmission(EventLoop loop) : Submission
         _isCompleted = false;
     }
 
+    // Each request is answered for itself.
+    protected internal override bool NeedsPuts => false;
+
     protected internal override void Execute(WriteContext context)
     {
         Span<byte> scratch = stackalloc byte[ProtocolLimits.scratchLength];
+        // An execution before this one did not count.
+        _replies.Clear();
+        Counters.Clear();
 
         for (int index = 0; index < Count; index++)
         {
@@ -125,7 +133,8 @@ internal sealed class WriteSubmission(EventLoop loop) : Submission
 
             if (request.Command.Verb == Verb.None)
             {
-                _replies.Append(Reply.line(ReplyCode.End));
+                _replies.Append(request.Connection.IsRetrievalRefused ? OutOfSpace : Reply.line(ReplyCode.End));
+                request.Connection.IsRetrievalRefused = false;
             }
             else
             {
@@ -200,6 +209,18 @@ internal sealed class WriteSubmission(EventLoop loop) : Submission
         }
 
         Change change = Decision.decide(in request.Command, input, current, context.NowSeconds, _valueLengthMax, scratch);
+
+        if (!context.AdmitsPuts && !Decision.isRemoval(change.Kind))
+        {
+            if (request.AnswersRefusal)
+            {
+                _replies.Append(OutOfSpace);
+            }
+
+            request.Connection.IsRetrievalRefused |= request.Command.Verb is Verb.Gat or Verb.Gats;
+            return;
+        }
+
         Counters.Count(change.Counters);
 
         // The entry is only good until the write.

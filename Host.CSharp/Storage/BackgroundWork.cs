@@ -5,6 +5,9 @@ using Microsoft.FSharp.Collections;
 
 namespace LsmFs.Host;
 
+/// <summary>Why background work failed: what it means for writes, and a few words for a client.</summary>
+internal sealed record WorkFailure(DiskTrouble Trouble, string Reason);
+
 /// <summary>
 /// The threads that flush memtables and compact tables, as the engine's <see cref="Work"/> and <see cref="Picking"/> decide. Each piece of work ends in one
 /// version edit that is durable before it is visible; files are deleted only when they are unreachable from disk and from every reader.
@@ -12,6 +15,8 @@ namespace LsmFs.Host;
 internal sealed class BackgroundWork : IDisposable
 {
     private const int CompactorCountMax = 4;
+    private const string FlushName = "a flush";
+    private const string CompactionName = "a compaction";
     private static readonly TimeSpan ClockInterval = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan ReclaimInterval = TimeSpan.FromMilliseconds(100);
 
@@ -22,36 +27,49 @@ internal sealed class BackgroundWork : IDisposable
     private readonly Thread _flusher;
     private readonly Thread[] _compactors;
     private volatile bool _isStopping;
-    private volatile string? _flushFailure;
-    private readonly string?[] _compactionFailures;
+    private readonly WorkFailure?[] _compactionFailures;
+    private volatile WorkFailure? _flushFailure;
+    private volatile bool _isFlushing;
+    private int _compactingCount;
 
     internal BackgroundWork(Store store)
     {
         _store = store;
         Compactions = new Compactions(store, Counters);
-        _compactionFailures = new string?[Math.Clamp(Environment.ProcessorCount / 2, 1, CompactorCountMax)];
-        _flusher = new Thread(() => RunThread(_flushWanted, TryFlush, SetFlushFailure, "a flush")) { IsBackground = true, Name = "lsmfs-flush" };
+        _compactionFailures = new WorkFailure?[Math.Clamp(Environment.ProcessorCount / 2, 1, CompactorCountMax)];
+        _flusher = new Thread(() => RunThread(_flushWanted, TryFlush, failure => _flushFailure = failure, FlushName)) { IsBackground = true, Name = "lsmfs-flush" };
         _compactors = [.. _compactionFailures.Select((_, index) => new Thread(() => RunCompactor(index)) { IsBackground = true, Name = $"lsmfs-compact{index}" })];
     }
 
-    /// <summary>Why background work fails, in words for a client, or null.</summary>
-    internal string? Failure => _flushFailure ?? CompactionFailure;
+    /// <summary>Why the last flush failed, or null.</summary>
+    internal WorkFailure? FlushFailure => _flushFailure;
 
-    private string? CompactionFailure
+    /// <summary>Why the last compaction of a thread failed, the worst of them, or null.</summary>
+    internal WorkFailure? CompactionFailure
     {
         get
         {
-            foreach (ref var failure in _compactionFailures.AsSpan())
+            WorkFailure? worst = null;
+            foreach (ref var slot in _compactionFailures.AsSpan())
             {
-                if (Volatile.Read(ref failure) is { } reason)
+                if (Volatile.Read(ref slot) is { } failure && (worst is null || failure.Trouble > worst.Trouble))
                 {
-                    return reason;
+                    worst = failure;
                 }
             }
 
-            return null;
+            return worst;
         }
     }
+
+    /// <summary>Whether the last flush or compaction failed for want of space.</summary>
+    internal bool LacksSpace => _flushFailure?.Trouble == DiskTrouble.Full || CompactionFailure?.Trouble == DiskTrouble.Full;
+
+    /// <summary>Whether a flush is under way, or has not yet given back the space it makes free.</summary>
+    internal bool IsFlushing => _isFlushing;
+
+    /// <summary>Whether a compaction is.</summary>
+    internal bool IsCompacting => Volatile.Read(ref _compactingCount) > 0;
 
     internal Compactions Compactions { get; }
 
@@ -94,17 +112,17 @@ internal sealed class BackgroundWork : IDisposable
     }
 
     /// <summary>Does what there is to do, waits for more, and after a failure tries again; writes are refused until it succeeds.</summary>
-    private void RunThread(AutoResetEvent wanted, Func<bool> tryWork, Action<string?> setFailure, string work, Func<TimeSpan?>? delayUntilDue = null)
+    private void RunThread(AutoResetEvent wanted, Func<bool> tryWork, Action<WorkFailure?> setFailure, string work, Func<TimeSpan?>? delayUntilDue = null)
     {
-        var hasFailed = false;
+        string? failure = null;
         while (!_stopping.IsCancellationRequested)
         {
             try
             {
                 var worked = tryWork();
-                if (hasFailed)
+                if (failure is not null)
                 {
-                    hasFailed = false;
+                    failure = null;
                     setFailure(null);
                     _store.Log.BackgroundRecovered();
                     _store.WakeCommitter();
@@ -122,11 +140,17 @@ internal sealed class BackgroundWork : IDisposable
             }
             catch (Exception cause)
             {
-                hasFailed = true;
-                setFailure(cause is IOException io && DiskFull.IsCauseOf(io) ? "out of disk space" : $"{work} failed, see the server's log");
-                _store.Log.BackgroundFailed(work, cause is IOException or StoreException ? cause.Message : cause.ToString());
+                var reason = cause is IOException or StoreException ? cause.Message : cause.ToString();
+                // Once, not with every attempt, each of which has another file.
+                var kind = cause is IOException ? $"{cause.HResult}" : reason;
+                if (kind != failure)
+                {
+                    failure = kind;
+                    _store.Log.BackgroundFailed(work, reason);
+                }
+
                 _store.WakeCommitter();
-                _ = _stopping.Token.WaitHandle.WaitOne(_store.Options.RetryDelay);
+                _ = WaitHandle.WaitAny([_stopping.Token.WaitHandle, wanted], _store.Options.RetryDelay);
             }
         }
     }
@@ -147,26 +171,54 @@ internal sealed class BackgroundWork : IDisposable
         Posix.LowerThreadPriority();
         RunThread(
             _compactionWanted,
-            TryCompact,
+            () => TryCompact(ref _compactionFailures[index]),
             failure => Volatile.Write(ref _compactionFailures[index], failure),
-            "a compaction",
+            CompactionName,
             Compactions.DelayUntilDue);
         // The next one that waits is to stop too.
         _compactionWanted.Set();
     }
 
-    private void SetFlushFailure(string? reason) => _flushFailure = reason;
+    private static WorkFailure FailureOf(Exception cause, string work)
+    {
+        var trouble = DiskError.TroubleOf(cause);
+        return new WorkFailure(trouble, trouble == DiskTrouble.Failed ? $"{work} failed, see the server's log" : DiskSpace.reason(trouble));
+    }
 
     private bool TryFlush()
     {
-        var snapshot = _store.Current;
-        if (Work.flushNext(snapshot) is not { Value: var frozen })
+        if (Work.flushNext(_store.Current) is null)
         {
             return false;
         }
 
+        _isFlushing = true;
+        try
+        {
+            Flush();
+            _flushFailure = null;
+        }
+        catch (Exception cause) when (cause is not WorkCancelledException)
+        {
+            _flushFailure = FailureOf(cause, FlushName);
+            throw;
+        }
+        finally
+        {
+            _store.Folder.Reserve!.Refill();
+            _isFlushing = false;
+        }
+
+        _store.WakeCommitter();
+        return true;
+    }
+
+    private void Flush()
+    {
+        var snapshot = _store.Current;
+        var frozen = Work.flushNext(snapshot)!.Value;
         var started = Stopwatch.GetTimestamp();
-        var writer = new TableWriter(_store);
+        var writer = new TableWriter(_store, SpaceUse.Flush);
         var tables = writer.Run(Work.flushJob(_store.EngineOptions, snapshot, frozen, _store.NowSeconds()), _stopping.Token);
         _store.Install(
             tables,
@@ -178,18 +230,41 @@ internal sealed class BackgroundWork : IDisposable
         _compactionWanted.Set();
         _store.WakeCommitter();
         _store.DeleteLogsBefore(SnapshotModule.oldestLog(_store.Current));
-        return true;
     }
 
-    private bool TryCompact()
+    private bool TryCompact(ref WorkFailure? failure)
     {
-        // Whoever finds a plan lets the next one look for another.
-        var hasWorked = Compactions.TryWork(WakeCompactors, _stopping.Token);
-        if (hasWorked)
+        _ = Interlocked.Increment(ref _compactingCount);
+        try
         {
+            if (Work.shouldFlushForCompaction(_store.EngineOptions, _store.Current, _store.DiskCondition))
+            {
+                _store.RequestFreeze();
+            }
+
+            // Whoever finds a plan lets the next one look for another.
+            var hasWorked = Compactions.TryWork(WakeCompactors, _stopping.Token);
+            Volatile.Write(ref failure, null);
+            return hasWorked;
+        }
+        catch (Exception cause) when (cause is not WorkCancelledException)
+        {
+            Volatile.Write(ref failure, FailureOf(cause, CompactionName));
+            throw;
+        }
+        finally
+        {
+            // With its outcome known: while work fails for want of space, the disk counts as full.
+            _store.Folder.Reserve!.Refill();
+            if (_flushFailure?.Trouble == DiskTrouble.Full)
+            {
+                // The flush may have found what it needs taken by the compaction.
+                _flushFailure = null;
+                _flushWanted.Set();
+            }
+
+            _ = Interlocked.Decrement(ref _compactingCount);
             _store.WakeCommitter();
         }
-
-        return hasWorked;
     }
 }

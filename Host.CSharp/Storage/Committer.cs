@@ -12,6 +12,7 @@ namespace LsmFs.Host;
 internal sealed class Committer : IDisposable
 {
     private const int GroupSizeBytesMax = 4 * 1024 * 1024;
+    private const int RemovalGroupSizeBytesMax = 16 * 1024;
 
     private readonly Store _store;
     private readonly StoreReader _reader;
@@ -23,7 +24,7 @@ internal sealed class Committer : IDisposable
     // Never disposed of, because late submissions may still set it.
     private readonly AutoResetEvent _work = new(false);
     private readonly Thread? _thread;
-    // Under Os: logs of frozen memtables, which a clean end makes durable.
+    // Under Os: logs of frozen memtables, which a clean end makes durable. Locked, since the flusher closes those whose entries are in tables.
     private readonly List<LogWriter> _unsynced = [];
     private LogWriter? _log;
     private long _committedBytes;
@@ -31,6 +32,8 @@ internal sealed class Committer : IDisposable
     private int _busy;
     private volatile bool _stopping;
     private volatile string? _poison;
+    // The last refusal that was logged, until a write succeeds.
+    private string? _loggedRefusal;
 
     internal Committer(Store store, ChunkPool chunks, LogWriter? log)
     {
@@ -92,6 +95,8 @@ internal sealed class Committer : IDisposable
 
         internal CommitOutcome Outcome { get; private set; }
 
+        protected internal override bool NeedsPuts => false;
+
         protected internal override void Execute(WriteContext context)
         {
             // The committer freezes before it executes the group that follows.
@@ -111,6 +116,13 @@ internal sealed class Committer : IDisposable
         Submit(request);
         request.IsDone.Wait();
         return request.Outcome.Refusal;
+    }
+
+    /// <summary>Asks for the active memtable to be frozen after what was submitted before. Not on the thread that asks, which has other work.</summary>
+    internal void RequestFreeze()
+    {
+        _queue.Enqueue(new FreezeRequest());
+        Wake();
     }
 
     /// <summary>Freezes what the last commit left. After <see cref="Stop"/>.</summary>
@@ -139,7 +151,11 @@ internal sealed class Committer : IDisposable
 
         if (_log is not null && _poison is null && _store.Options.Durability == Durability.Os)
         {
-            _unsynced.ForEach(log => log.Sync());
+            lock (_unsynced)
+            {
+                _unsynced.ForEach(log => log.Sync());
+            }
+
             _log.Sync();
             _store.Folder.Sync();
         }
@@ -191,15 +207,24 @@ internal sealed class Committer : IDisposable
     }
 
     private bool MustWait() =>
-        _poison is null && !_stopping && _store.BackgroundFailure is null
-        && (_pacer.MustWait() || _pacer.MustStop(_store.Pressure));
+        _poison is null && !_stopping
+        && (Work.trouble(_store.DiskCondition) == DiskTrouble.None
+            ? _pacer.MustWait() || _pacer.MustStop(_store.Pressure)
+            : Admission() == Engine.Admission.Wait);
+
+    // The snapshot first: when it has no frozen memtable any more, its flush has either given its space back or says that it is about to.
+    private Admission Admission() => Work.admits(_store.Pressure, _store.Current, _store.DiskCondition);
 
     private void CommitGroup()
     {
-        var refusal = _poison ?? _store.BackgroundFailure ?? (_stopping ? "server is shutting down" : null);
+        var admission = Admission();
+        var refusal = _poison
+            ?? (_stopping ? "server is shutting down" : null)
+            ?? (admission == Engine.Admission.Nothing ? _store.WriteTrouble ?? DiskSpace.reason(DiskTrouble.Failed) : null);
+        var admitsPuts = admission is Engine.Admission.Everything;
         if (refusal is null)
         {
-            refusal = TryCommitGroup();
+            refusal = TryCommitGroup(ref admitsPuts);
         }
         else
         {
@@ -207,9 +232,10 @@ internal sealed class Committer : IDisposable
         }
 
         var outcome = refusal is null ? CommitOutcome.Committed : CommitOutcome.Refused(refusal);
+        var putOutcome = refusal is null && !admitsPuts ? CommitOutcome.Refused(DiskSpace.reason(DiskTrouble.Full)) : outcome;
         foreach (var submission in _group)
         {
-            submission.Completed(outcome);
+            submission.Completed(submission.NeedsPuts ? putOutcome : outcome);
         }
 
         _group.Clear();
@@ -223,8 +249,11 @@ internal sealed class Committer : IDisposable
         }
     }
 
-    /// <summary>Commits one group; what went wrong is returned in words for a client, and nothing of the group remains.</summary>
-    private string? TryCommitGroup()
+    /// <summary>
+    /// Commits one group; what went wrong is returned in words for a client, and nothing of the group remains. Whether puts were carried out is known
+    /// afterwards: a disk that turns out to be full takes only removals.
+    /// </summary>
+    private string? TryCommitGroup(ref bool admitsPuts)
     {
         var isLogged = false;
         try
@@ -232,14 +261,15 @@ internal sealed class Committer : IDisposable
             FreezeIfNeeded();
             // Only now: the snapshot must have the memtable that was just frozen.
             _reader.Enter();
-            ExecuteGroup();
+            TakeAndExecuteGroup(admitsPuts);
+            if (_context.HasWrites && TryAppend(ref admitsPuts) is { } refusal)
+            {
+                return refusal;
+            }
+
+            // No writes may be left of the group when its puts were not admitted.
             if (_context.HasWrites)
             {
-                if (TryAppend() is { } refusal)
-                {
-                    return refusal;
-                }
-
                 isLogged = true;
                 Volatile.Write(ref _committedBytes, _committedBytes + _context.WrittenBytes);
                 _store.PublishCommit(_context.CommitMemtable(), _context.Flush, _context.LastSequence);
@@ -276,8 +306,11 @@ internal sealed class Committer : IDisposable
     {
         var active = _store.Current.Active;
         var isRequested = _queue.TryPeek(out var next) && next is FreezeRequest;
-        var isLogFull = _log is not null && Work.isLogFull(_store.EngineOptions, _log.LengthBytes);
-        if (Work.shouldFreeze(_store.EngineOptions, active) || isLogFull || (isRequested && !active.IsEmpty))
+        var logBytes = _log?.LengthBytes ?? 0;
+        if (Work.shouldFreeze(_store.EngineOptions, active)
+            || Work.isLogFull(_store.EngineOptions, logBytes)
+            || Work.shouldFreezeForSpace(_store.EngineOptions, _store.Current, _store.DiskCondition, logBytes)
+            || (isRequested && !active.IsEmpty))
         {
             Freeze();
         }
@@ -288,10 +321,10 @@ internal sealed class Committer : IDisposable
         }
     }
 
-    private void ExecuteGroup()
+    private void TakeAndExecuteGroup(bool admitsPuts)
     {
-        _context.Begin(_store.NowSeconds());
-        var groupSizeBytesMax = Math.Min(GroupSizeBytesMax, Pacing.groupBytesMax(_store.Pace));
+        _context.Begin(_store.NowSeconds(), admitsPuts);
+        var groupSizeBytesMax = admitsPuts ? Math.Min(GroupSizeBytesMax, Pacing.groupBytesMax(_store.Pace)) : RemovalGroupSizeBytesMax;
         while (_context.FrameLength < groupSizeBytesMax
             && _context.MemtableSizeBytes < _store.EngineOptions.MemtableSizeBytes
             && _queue.TryPeek(out var next)
@@ -299,30 +332,60 @@ internal sealed class Committer : IDisposable
             && _queue.TryDequeue(out next))
         {
             _group.Add(next);
-            next.Execute(_context);
+            Execute(next);
         }
     }
 
-    private string? TryAppend()
+    private void Execute(Submission submission)
+    {
+        if (_context.AdmitsPuts || !submission.NeedsPuts)
+        {
+            submission.Execute(_context);
+        }
+    }
+
+    /// <summary>Drops what the group has done, and carries out its removals alone.</summary>
+    private void ExecuteRemovals()
+    {
+        _context.Begin(_store.NowSeconds(), admitsPuts: false);
+        _group.ForEach(Execute);
+    }
+
+    private string? TryAppend(ref bool admitsPuts)
     {
         if (_log is null)
         {
             return null;
         }
 
-        var isIntact = true;
         try
         {
-            _log.Append(_context.FinishFrame(_log.Seed), ref isIntact);
+            try
+            {
+                _log.Append(_context.FinishFrame(_log.Seed), admitsPuts ? null : SpaceUse.Removal);
+            }
+            catch (IOException cause) when (admitsPuts && DiskError.IsFull(cause))
+            {
+                _store.Folder.Reserve!.ReportFull(cause);
+                admitsPuts = false;
+                ExecuteRemovals();
+                if (!_context.HasWrites)
+                {
+                    return null;
+                }
+
+                _log.Append(_context.FinishFrame(_log.Seed), SpaceUse.Removal);
+            }
         }
         catch (IOException cause)
         {
-            if (!isIntact)
-            {
-                SetPoison(cause);
-            }
-
             return Refuse(cause);
+        }
+
+        if (_loggedRefusal is not null)
+        {
+            _loggedRefusal = null;
+            _store.Log.WritesSucceed();
         }
 
         if (_store.Options.Durability == Durability.Sync)
@@ -362,8 +425,10 @@ internal sealed class Committer : IDisposable
             }
             else
             {
-                DisposeFlushed();
-                _unsynced.Add(_log);
+                lock (_unsynced)
+                {
+                    _unsynced.Add(_log);
+                }
             }
 
             _log = next;
@@ -380,6 +445,7 @@ internal sealed class Committer : IDisposable
             return;
         }
 
+        log.CutTail();
         try
         {
             log.Sync();
@@ -391,15 +457,18 @@ internal sealed class Committer : IDisposable
         }
     }
 
-    private void DisposeFlushed()
+    /// <summary>Closes logs that are no longer needed: an open file keeps its space.</summary>
+    internal void CloseLogsBefore(FileNumber oldestLog)
     {
-        var oldestLog = SnapshotModule.oldestLog(_store.Current);
-        foreach (var flushed in _unsynced.Where(log => log.Number.Value < oldestLog.Value))
+        lock (_unsynced)
         {
-            flushed.Dispose();
-        }
+            foreach (var flushed in _unsynced.Where(log => log.Number.Value < oldestLog.Value))
+            {
+                flushed.Dispose();
+            }
 
-        _unsynced.RemoveAll(log => log.Number.Value < oldestLog.Value);
+            _unsynced.RemoveAll(log => log.Number.Value < oldestLog.Value);
+        }
     }
 
     private void SetPoison(Exception cause)
@@ -410,7 +479,14 @@ internal sealed class Committer : IDisposable
 
     private string Refuse(IOException cause)
     {
-        _store.Log.WriteRefused(cause.Message);
-        return DiskFull.IsCauseOf(cause) ? "out of disk space" : "the disk failed";
+        var reason = DiskSpace.reason(DiskError.TroubleOf(cause));
+        if (reason != _loggedRefusal)
+        {
+            // Once, not with every write of a busy server.
+            _loggedRefusal = reason;
+            _store.Log.WriteRefused(cause.Message);
+        }
+
+        return reason;
     }
 }

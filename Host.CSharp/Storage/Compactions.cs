@@ -21,6 +21,8 @@ internal sealed class Compactions(Store store, BackgroundCounters counters)
     /// <summary>Makes the committer turn a flush that has come due into a watermark, although nobody writes.</summary>
     private sealed class DueFlush(Compactions owner) : Submission
     {
+        protected internal override bool NeedsPuts => false;
+
         protected internal override void Execute(WriteContext context)
         {
             // Every group begins with it.
@@ -118,7 +120,7 @@ internal sealed class Compactions(Store store, BackgroundCounters counters)
     private void CarryOut(Snapshot snapshot, CompactionPlan plan, CancellationToken cancelled)
     {
         var started = Stopwatch.GetTimestamp();
-        var writer = new TableWriter(store);
+        var writer = new TableWriter(store, SpaceUse.Compaction);
         var outputs = plan.Kind == CompactionKind.Merge
             ? writer.Run(Work.compactionJob(store.EngineOptions, snapshot, plan, store.NowSeconds()), cancelled)
             : [];

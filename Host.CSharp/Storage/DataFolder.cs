@@ -87,6 +87,31 @@ internal sealed class DataFolder : IDisposable
     /// <summary>Creates a file that must not be there yet.</summary>
     internal StorageFile Create(StoreFile file) => _files.Create(PathOf(file));
 
+    /// <summary>Where space comes from on a full disk; null while nothing is reserved.</summary>
+    internal Reserve? Reserve { get; set; }
+
+    /// <summary>Creates a file that must not be there yet; on a full disk, it and what is written to it take space of the reserve.</summary>
+    internal ReservedFile Create(StoreFile file, SpaceUse use)
+    {
+        while (true)
+        {
+            try
+            {
+                return new ReservedFile(Create(file), Reserve, use);
+            }
+            catch (IOException cause)
+            {
+                if (Reserve?.TryRelease(use, neededBytes: 0, cause) != true)
+                {
+                    throw;
+                }
+            }
+        }
+    }
+
+    /// <summary>Opens a file that is there, for changes.</summary>
+    internal StorageFile OpenWrite(StoreFile file) => _files.OpenWrite(PathOf(file));
+
     /// <summary>Opens a file for reading.</summary>
     internal StorageFile OpenRead(StoreFile file) => _files.OpenRead(PathOf(file));
 
@@ -108,7 +133,7 @@ internal sealed class DataFolder : IDisposable
     /// <summary>Makes the first bytes of a file durable, and cuts off what follows them.</summary>
     internal void Settle(StoreFile file, long lengthBytes)
     {
-        using var handle = _files.OpenWrite(PathOf(file));
+        using var handle = OpenWrite(file);
         if (handle.LengthBytes != lengthBytes)
         {
             handle.SetLength(lengthBytes);
@@ -121,7 +146,7 @@ internal sealed class DataFolder : IDisposable
     internal void Prepare(ReadOnlySpan<byte> content)
     {
         Delete(StoreFile.Temporary);
-        using var handle = Create(StoreFile.Temporary);
+        using var handle = Create(StoreFile.Temporary, SpaceUse.Manifest);
         handle.Write(content, 0);
         handle.Sync();
     }
@@ -129,7 +154,22 @@ internal sealed class DataFolder : IDisposable
     /// <summary>Gives a file the prepared content in one step: a crash leaves the old content or the new. Durable on return.</summary>
     internal void Replace(StoreFile file)
     {
-        _files.Move(PathOf(StoreFile.Temporary), PathOf(file));
+        while (true)
+        {
+            try
+            {
+                _files.Move(PathOf(StoreFile.Temporary), PathOf(file));
+                break;
+            }
+            catch (IOException cause)
+            {
+                if (Reserve?.TryRelease(SpaceUse.Manifest, neededBytes: 0, cause) != true)
+                {
+                    throw;
+                }
+            }
+        }
+
         Sync();
     }
 

@@ -5,9 +5,11 @@ namespace LsmFs.Host;
 /// <summary>Appends frames to a write-ahead log or a manifest. Not thread-safe.</summary>
 internal sealed class LogWriter : IDisposable
 {
-    private readonly StorageFile _file;
+    private readonly ReservedFile _file;
+    // Whether an unfinished append may have left something behind the whole frames.
+    private bool _hasTail;
 
-    private LogWriter(StorageFile file, FileNumber number, uint seed, long lengthBytes)
+    private LogWriter(ReservedFile file, FileNumber number, uint seed, long lengthBytes)
     {
         _file = file;
         Number = number;
@@ -24,7 +26,7 @@ internal sealed class LogWriter : IDisposable
     /// <summary>Bytes of the whole frames in the file.</summary>
     internal long LengthBytes { get; private set; }
 
-    /// <summary>Whether what an unfinished append left was cut off, and the disk may not know yet.</summary>
+    /// <summary>Whether an unfinished append left something that is not cut off yet, or the disk may not know of the cut.</summary>
     internal bool HasUnsyncedCut { get; private set; }
 
     /// <summary>
@@ -34,7 +36,7 @@ internal sealed class LogWriter : IDisposable
     internal static LogWriter Create(DataFolder folder, LogKind kind, FileNumber number, bool durable)
     {
         var name = kind.IsManifest ? StoreFile.NewManifest(number) : StoreFile.NewLog(number);
-        var file = folder.Create(name);
+        var file = folder.Create(name, SpaceUse.Manifest);
         try
         {
             var header = new ByteBuffer(LogFile.headerLength);
@@ -67,25 +69,28 @@ internal sealed class LogWriter : IDisposable
     }
 
     /// <summary>
-    /// Appends one finished frame. When the disk does not take all of it, the file is cut back to whole frames before the exception leaves;
-    /// <paramref name="isIntact"/> is false if even that failed, and then nothing more may be appended.
+    /// Appends one finished frame, with space of the reserve on a full disk if there is a <paramref name="use"/> for it. When the disk does not take all of
+    /// it, the file is cut back to whole frames, now or, should even that fail, before anything else is appended.
     /// </summary>
-    internal void Append(ReadOnlySpan<byte> frame, ref bool isIntact)
+    internal void Append(ReadOnlySpan<byte> frame, SpaceUse? use)
     {
+        CutTail();
+        _file.Use = use;
         try
         {
             _file.Write(frame, LengthBytes);
         }
         catch (IOException)
         {
+            _hasTail = true;
+            HasUnsyncedCut = true;
             try
             {
-                _file.SetLength(LengthBytes);
-                HasUnsyncedCut = true;
+                CutTail();
             }
             catch (IOException)
             {
-                isIntact = false;
+                // The error to tell is the first one.
             }
 
             throw;
@@ -98,7 +103,17 @@ internal sealed class LogWriter : IDisposable
     internal void Sync()
     {
         _file.Sync();
-        HasUnsyncedCut = false;
+        HasUnsyncedCut = _hasTail;
+    }
+
+    /// <summary>Cuts off what an unfinished append may have left.</summary>
+    internal void CutTail()
+    {
+        if (_hasTail)
+        {
+            _file.SetLength(LengthBytes);
+            _hasTail = false;
+        }
     }
 
     /// <summary>Closes the file.</summary>

@@ -108,8 +108,7 @@ internal sealed class ManifestWriter : IDisposable
         var start = LogFile.startFrame(_frame);
         VersionEditModule.encode(_frame, edit);
         LogFile.finishFrame(_frame, log.Seed, start);
-        var isIntact = true;
-        log.Append(_frame.Written, ref isIntact);
+        log.Append(_frame.Written, SpaceUse.Manifest);
     }
 
     private void DeleteObsolete()

@@ -38,6 +38,7 @@ public sealed class Store : IDisposable
         LogWriter? writer;
         try
         {
+            folder.Reserve = new Reserve(folder, EngineOptions, options.RetryDelay, log, () => _background?.LacksSpace ?? false, WakeCommitter);
             var recovered = StoreRecovery.Run(folder, EngineOptions, Tables, chunks, log);
             _nextFile = recovered.NextFile.Value;
             var activeLog = NextFileNumber();
@@ -49,11 +50,13 @@ public sealed class Store : IDisposable
             StoreRecovery.RemoveLeftovers(folder, recovered, oldestLog, log);
             FitCache(_current.Tables);
             writer = options.Durability == Durability.Memory ? null : LogWriter.Create(folder, LogKind.WriteAheadLog, activeLog, durable: true);
+            folder.Reserve.Opened();
         }
         catch
         {
             _manifest?.Dispose();
             Tables.Dispose();
+            folder.Reserve?.Dispose();
             throw;
         }
 
@@ -89,8 +92,20 @@ public sealed class Store : IDisposable
     /// <summary>The newest snapshot. Whoever uses it from a thread of his own pins the epoch first.</summary>
     internal Snapshot Current => Volatile.Read(ref _current);
 
-    /// <summary>Why writes are refused for now because flushes or compactions fail, or null.</summary>
-    internal string? BackgroundFailure => _background?.Failure;
+    /// <summary>What is known of the disk, for the engine to decide which writes are taken.</summary>
+    internal DiskCondition DiskCondition =>
+        new(
+            Folder.Reserve!.IsDiskFull,
+            Folder.Reserve.Shares,
+            _background?.FlushFailure?.Trouble ?? DiskTrouble.None,
+            _background?.CompactionFailure?.Trouble ?? DiskTrouble.None,
+            _background?.IsFlushing ?? false,
+            _background?.IsCompacting ?? false);
+
+    /// <summary>Why writes, or all but removals, are refused for now, in a few words for a client, or null.</summary>
+    internal string? WriteTrouble =>
+        (_background?.FlushFailure ?? _background?.CompactionFailure)?.Reason
+        ?? (Folder.Reserve!.IsDiskFull ? DiskSpace.reason(DiskTrouble.Full) : null);
 
     /// <summary>How fast writes may go on, as background work keeps up.</summary>
     internal WritePace Pace => Work.pace(EngineOptions, Debt, Current);
@@ -139,7 +154,14 @@ public sealed class Store : IDisposable
         catch (Exception cause) when (cause is IOException or UnauthorizedAccessException)
         {
             folder.Dispose();
-            throw new StoreException($"cannot open the store in {folder.Path}: {cause.Message}", cause);
+            throw DiskError.TroubleOf(cause) switch
+            {
+                DiskTrouble.Full => new StoreException(
+                    $"cannot open the store in {folder.Path}: out of disk space, and its reserve is used up; make some room there and start again", cause),
+                DiskTrouble.ReadOnly => new StoreException(
+                    $"cannot open the store in {folder.Path}: the disk is read-only; mount it read-write and start again", cause),
+                _ => new StoreException($"cannot open the store in {folder.Path}: {cause.Message}", cause),
+            };
         }
         catch
         {
@@ -232,6 +254,7 @@ public sealed class Store : IDisposable
             _manifest.Dispose();
             Reads.Dispose();
             Tables.Dispose();
+            Folder.Reserve!.Dispose();
             Folder.Dispose();
         }
     }
@@ -241,7 +264,7 @@ public sealed class Store : IDisposable
         var waiting = Current.Frozen;
         while (Current.Frozen.Any(waiting.Contains))
         {
-            if ((BackgroundFailure ?? (_background.IsStopping ? "the store is closing" : null)) is { } failure)
+            if ((_background.FlushFailure?.Reason ?? (_background.IsStopping ? "the store is closing" : null)) is { } failure)
             {
                 throw new StoreException($"the flush failed: {failure}");
             }
@@ -352,6 +375,7 @@ public sealed class Store : IDisposable
     /// <summary>Deletes the logs whose entries are all in tables.</summary>
     internal void DeleteLogsBefore(FileNumber oldestLog)
     {
+        _committer.CloseLogsBefore(oldestLog);
         var file = "old logs";
         try
         {
@@ -370,6 +394,9 @@ public sealed class Store : IDisposable
 
     /// <summary>Lets waiting writes look again whether they may go on.</summary>
     internal void WakeCommitter() => _committer?.Wake();
+
+    /// <summary>Asks for the active memtable to be frozen soon.</summary>
+    internal void RequestFreeze() => _committer?.RequestFreeze();
 
     /// <summary>Gives the memory of a flushed memtable back once nobody can read it. After publishing the snapshot without it.</summary>
     internal void RetireMemtable(Memtable memtable) =>

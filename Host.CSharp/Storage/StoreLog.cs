@@ -23,7 +23,7 @@ internal static partial class StoreLog
     [LoggerMessage(6, LogLevel.Error, "{File}: offset {OffsetBytes}: cannot be read: {Reason}; lookups that need it are answered with an error")]
     internal static partial void TableUnreadable(this ILogger log, string file, long offsetBytes, string reason);
 
-    [LoggerMessage(7, LogLevel.Error, "a write was refused: {Reason}")]
+    [LoggerMessage(7, LogLevel.Error, "writes are refused: {Reason}; each is tried, and those that follow are refused without a line of their own until one succeeds")]
     internal static partial void WriteRefused(this ILogger log, string reason);
 
     [LoggerMessage(8, LogLevel.Critical, "writes stopped, reads go on: the log could not be written durably: {Reason}; restart to recover")]
@@ -32,7 +32,7 @@ internal static partial class StoreLog
     [LoggerMessage(9, LogLevel.Error, "a group of writes was refused by an internal error")]
     internal static partial void CommitFailed(this ILogger log, Exception cause);
 
-    [LoggerMessage(10, LogLevel.Error, "{Work} failed: {Reason}; it is tried again in a second, and writes are refused until it succeeds")]
+    [LoggerMessage(10, LogLevel.Error, "{Work} failed: {Reason}; it is tried again every second, and values are refused until it succeeds")]
     internal static partial void BackgroundFailed(this ILogger log, string work, string reason);
 
     [LoggerMessage(11, LogLevel.Information, "background work succeeds again, writes are accepted")]
@@ -40,6 +40,15 @@ internal static partial class StoreLog
 
     [LoggerMessage(12, LogLevel.Warning, "durability is 'memory': NOTHING IS LOGGED; a write that is not yet in a table when the process is killed is lost")]
     internal static partial void NotDurable(this ILogger log);
+
+    [LoggerMessage(20, LogLevel.Error, "the disk takes no more: {Reason}; values are refused, deletes and flush_all go on with {ReserveBytes} bytes in reserve; make room, values are accepted again by themselves then")]
+    internal static partial void DiskFull(this ILogger log, string reason, long reserveBytes);
+
+    [LoggerMessage(21, LogLevel.Information, "there is disk space again, and {ReserveBytes} bytes are in reserve")]
+    internal static partial void SpaceIsBack(this ILogger log, long reserveBytes);
+
+    [LoggerMessage(22, LogLevel.Information, "writes succeed again")]
+    internal static partial void WritesSucceed(this ILogger log);
 
     [LoggerMessage(13, LogLevel.Warning, "cannot delete {File}: {Reason}; the next start removes it")]
     internal static partial void DeleteFailed(this ILogger log, string file, string reason);

@@ -171,7 +171,7 @@ public sealed record StoreStatistics
             StoppedTimes = pressures.ToDictionary(reason => reason, counters.StoppedTime),
             Pace = store.Pace,
             Holds = store.Holds.Statistics,
-            WriteRefusal = committer.Poison ?? store.BackgroundFailure,
+            WriteRefusal = committer.Poison ?? store.WriteTrouble,
         };
     }
 }

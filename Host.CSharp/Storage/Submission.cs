@@ -22,10 +22,16 @@ public readonly struct CommitOutcome
 public abstract class Submission
 {
     /// <summary>
-    /// Reads and writes through the context. Called once, on the thread that commits, in commit order. What it throws refuses
-    /// the whole group it is in, so it throws only when something is broken.
+    /// Reads and writes through the context. Called on the thread that commits, in commit order, and once more from the beginning when the disk turns out to
+    /// be full: what it did before has not happened then. What it throws refuses the whole group it is in, so it throws only when something is broken.
     /// </summary>
     protected internal abstract void Execute(WriteContext context);
+
+    /// <summary>
+    /// Whether it cannot do without <see cref="WriteContext.Put"/>. On a full disk it is refused without being executed then; one that is executed looks at
+    /// <see cref="WriteContext.AdmitsPuts"/>.
+    /// </summary>
+    protected internal virtual bool NeedsPuts => true;
 
     /// <summary>Called once when the group is durable and visible, or was refused. On any thread; it must not block.</summary>
     protected internal abstract void Completed(CommitOutcome outcome);

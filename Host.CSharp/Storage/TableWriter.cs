@@ -17,7 +17,7 @@ internal sealed class UnreadableTableException(FileNumber table, long offsetByte
 /// Carries out a job of the engine: reads the blocks it asks for and writes the tables it makes. The tables are synced and opened when
 /// <see cref="Run"/> returns, and not yet part of the store.
 /// </summary>
-internal sealed class TableWriter(Store store)
+internal sealed class TableWriter(Store store, SpaceUse use)
 {
     private const long WriteBackBytes = 2 << 20;
 
@@ -94,7 +94,7 @@ internal sealed class TableWriter(Store store)
         if (_output is null)
         {
             var number = store.NextFileNumber();
-            _output = store.Folder.Create(StoreFile.NewTable(number));
+            _output = store.Folder.Create(StoreFile.NewTable(number), use);
             _created.Add(number);
             _outputBytes = 0;
             _writtenBackBytes = 0;

@@ -41,6 +41,9 @@ public sealed class WriteBatch : Submission
     }
 
     /// <inheritdoc/>
+    protected internal override bool NeedsPuts => _writes.Exists(write => write.Value is not null);
+
+    /// <inheritdoc/>
     protected internal override void Execute(WriteContext context)
     {
         foreach (var (key, value, flags, expirySeconds) in _writes)

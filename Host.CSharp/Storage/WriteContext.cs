@@ -24,6 +24,9 @@ public sealed class WriteContext
     /// <summary>The Unix time, in seconds, at which the group is executed.</summary>
     public uint NowSeconds { get; private set; }
 
+    /// <summary>Whether there is space for values. On a full disk only removals are carried out.</summary>
+    public bool AdmitsPuts { get; private set; }
+
     /// <summary>The flush state after the batch.</summary>
     internal FlushState Flush { get; private set; }
 
@@ -49,6 +52,11 @@ public sealed class WriteContext
     /// </summary>
     public ulong Put(ReadOnlySpan<byte> key, ReadOnlySpan<byte> head, ReadOnlySpan<byte> tail, uint flags, uint expirySeconds, ulong cas)
     {
+        if (!AdmitsPuts)
+        {
+            throw new InvalidOperationException("Puts are not admitted.");
+        }
+
         Write(new EntryHeader(EntryKind.Value, NextSequence(), flags, expirySeconds, cas), key, head, tail);
         return cas == 0 ? _lastSequence : cas;
     }
@@ -67,8 +75,9 @@ public sealed class WriteContext
     }
 
     /// <summary>Opens a batch on top of the snapshot that the reader has entered.</summary>
-    internal void Begin(uint nowSeconds)
+    internal void Begin(uint nowSeconds, bool admitsPuts)
     {
+        AdmitsPuts = admitsPuts;
         var snapshot = _reader.Snapshot;
         NowSeconds = nowSeconds;
         Flush = snapshot.Flush;

@@ -26,7 +26,7 @@ internal sealed class StoreCheck
             throw ToolCommand.NoStore(folder.Path);
         }
 
-        _totalBytes = _files.Sum(SizeOf);
+        _totalBytes = _files.Where(file => !file.IsReserve).Sum(SizeOf);
         _progress = new Progress("checked", _totalBytes);
     }
 

@@ -54,7 +54,8 @@ let leftovers (folder: string) : string list =
         match FileName.tryParse name with
         | Some StoreFile.Current
         | Some StoreFile.Lock
-        | Some StoreFile.Backup -> false
+        | Some StoreFile.Backup
+        | Some StoreFile.Reserve -> false
         | Some(StoreFile.Manifest _) -> name <> manifest
         | Some(StoreFile.Log number) -> number < state.OldestLog
         | Some(StoreFile.Table number) -> not (tables.Contains number)

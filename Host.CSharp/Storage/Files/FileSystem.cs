@@ -71,6 +71,11 @@ internal abstract class StorageFile : IDisposable
     /// <summary>Cuts or extends the file.</summary>
     public abstract void SetLength(long lengthBytes);
 
+    /// <summary>
+    /// Extends the file to a length, if it is shorter, and takes space on the disk for all of it. After an exception the file may be longer than before.
+    /// </summary>
+    public abstract void Allocate(long lengthBytes);
+
     /// <summary>Makes content and length durable. After an exception nobody knows what the disk holds.</summary>
     public abstract void Sync();
 

@@ -116,6 +116,21 @@ internal sealed class OperatingSystemFiles : FileSystem
             }
         }
 
+        public override void Allocate(long lengthBytes)
+        {
+            if (Posix.TryAllocate(handle, lengthBytes))
+            {
+                return;
+            }
+
+            Span<byte> zeros = stackalloc byte[4096];
+            zeros.Clear();
+            for (var offset = LengthBytes; offset < lengthBytes; offset += zeros.Length)
+            {
+                Write(zeros[..(int)Math.Min(zeros.Length, lengthBytes - offset)], offset);
+            }
+        }
+
         public override void Sync() => Posix.Sync(handle);
 
         public override void StartWriteBack(long offsetBytes, long lengthBytes) => Posix.StartWriteBack(handle, offsetBytes, lengthBytes);

@@ -14,6 +14,7 @@ internal static unsafe partial class Posix
     private const int PriorityOfProcess = 0; // PRIO_PROCESS; with 0 for the calling thread
     private const int BackgroundNiceness = 5; // about a third of the processor time that a foreground thread gets when both want it
     private const uint SyncFileRangeWrite = 2; // SYNC_FILE_RANGE_WRITE
+    private const int NotSupportedError = 95;
     private const int ReadOnlyDirectory = 0x10000; // O_RDONLY | O_DIRECTORY
 
     private const int NoWait = 8; // RWF_NOWAIT
@@ -37,6 +38,9 @@ internal static unsafe partial class Posix
 
     [LibraryImport("libc", EntryPoint = "link", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int LinkFile(string path, string newPath);
+
+    [LibraryImport("libc", EntryPoint = "posix_fallocate")]
+    private static partial int AllocateFile(SafeFileHandle file, long offset, long length);
 
     [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int OpenFile(string path, int flags);
@@ -110,6 +114,30 @@ internal static unsafe partial class Posix
         {
             ThrowUnlessInterrupted("sync a file");
         }
+    }
+
+    /// <summary>Takes space on the disk for the first bytes of a file. False where the system cannot. Throws <see cref="IOException"/>.</summary>
+    internal static bool TryAllocate(SafeFileHandle file, long lengthBytes)
+    {
+        if (!OperatingSystem.IsLinux())
+        {
+            return false;
+        }
+
+        int error;
+        do
+        {
+            // It returns its error, and leaves errno alone.
+            error = AllocateFile(file, 0, lengthBytes);
+        }
+        while (error == InterruptedError);
+
+        return error switch
+        {
+            0 => true,
+            NotSupportedError => false,
+            _ => throw new IOException($"cannot take space for a file: {new Win32Exception(error).Message}", error),
+        };
     }
 
     /// <summary>Makes created, renamed and deleted names of a folder durable. Windows does so by itself.</summary>

@@ -10,7 +10,13 @@ let tests =
         property "names are read back" (fun (number: uint64) ->
             [ StoreFile.Log; StoreFile.Table; StoreFile.Manifest ]
             |> List.map (fun kind -> kind (FileNumber number))
-            |> List.append [ StoreFile.Current; StoreFile.Lock; StoreFile.Temporary; StoreFile.Backup ]
+            |> List.append [
+                StoreFile.Current
+                StoreFile.Lock
+                StoreFile.Temporary
+                StoreFile.Backup
+                StoreFile.Reserve
+            ]
             |> List.forall (fun file -> FileName.tryParse (FileName.ofFile file) = Some file))
 
         testCase "names of other files are not the store's" (fun () ->

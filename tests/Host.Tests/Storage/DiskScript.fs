@@ -77,6 +77,8 @@ type Writes(changes: Change list) =
     /// Whether there is an outcome.
     member _.IsAnswered = isDone.IsSet
 
+    override _.NeedsPuts = changes |> List.exists _.IsPut
+
     override _.Execute context =
         for change in changes do
             match change with
@@ -126,6 +128,7 @@ let private filesOf (store: Store) (image: DiskImage) : string list option =
     else
         Some [
             "CURRENT"
+            "RESERVE"
             Encoding.ASCII.GetString(image.Contents[image.Names["CURRENT"]]).TrimEnd '\n'
             FileName.ofFile (StoreFile.Log snapshot.ActiveLog)
             for _, table in Version.tables snapshot.Version do

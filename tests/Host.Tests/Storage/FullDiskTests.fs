@@ -8,9 +8,11 @@ open System.IO
 open System.Threading
 open Expecto
 open Expecto.Flip
+open LsmFs.Engine
 open LsmFs.Host
 open LsmFs.Host.Tests.Folders
 open LsmFs.Host.Tests.DiskScript
+open LsmFs.Host.Tests.SimulatedDisk
 
 let private succeeds (program: string) (arguments: string list) : bool =
     try
@@ -70,9 +72,90 @@ let private fullDisk (disk: string) =
     use store = openWith LsmFs.Engine.Durability.Sync TimeProvider.System folder
     read store |> show |> Expect.equal "what is read after a restart" (show expected)
 
+/// Submits changes; why they were refused.
+let private submit (store: Store) (changes: Change list) : string option =
+    let writes = Writes changes
+    store.Submit writes
+    writes.Wait()
+
+let private expect (label: string) (expected: Contents) (store: Store) =
+    let found = read store
+
+    if found <> expected then
+        failtest $"{label}: found {show found}; expected {show expected}"
+
+/// Fills a disk of a size until puts are refused; deletes go on then, over a crash and a reopening of the full disk too, and puts come back with space.
+/// Returns whether a store could be opened at all.
+let private fill (capacityBytes: int64) : bool =
+    let label = $"a disk of {capacityBytes} bytes"
+    let disk = SimulatedDisk(DiskImage.empty, CapacityBytes = capacityBytes)
+    let mutable expected = Map.empty
+
+    let change (store: Store) (changes: Change list) : string option =
+        let refusal = submit store changes
+
+        match refusal with
+        | None -> expected <- apply expected changes
+        | Some reason -> reason |> Expect.equal $"{label}: the reason" "out of disk space"
+
+        refusal
+
+    let accept (store: Store) (changes: Change list) = change store changes |> Expect.isNone $"{label}: %A{changes}"
+
+    let remove (store: Store) (rounds: int) =
+        for round in 1..rounds do
+            accept store [ Remove(round % keyCount) ]
+
+    try
+        use store = openOn disk
+        // With a disk that never held a whole reserve nothing is promised but the truth.
+        let isPromised = isNull store.Statistics.WriteRefusal
+
+        let put (round: int) =
+            change store [
+                Put(round % keyCount, Array.create (300 + round) (byte round))
+                Remove((round + 1) % keyCount)
+            ]
+
+        let refused = seq { 0..400 } |> Seq.tryFind (fun round -> (put round).IsSome)
+        expect label expected store
+
+        if isPromised && refused.IsSome then
+            remove store 5
+            // Refused whole, unless the deletes have made space.
+            change store [ Put(0, "a value"B); Remove 7 ] |> ignore
+            expect label expected store
+            // The process is killed, and the disk is as full as before.
+            let disk = SimulatedDisk(DiskImage.after Everything disk.Image, CapacityBytes = capacityBytes)
+            use store = openOn disk
+            expect $"{label}, reopened" expected store
+            remove store 300
+            accept store [ FlushAll ]
+            expect $"{label}, after the deletes" expected store
+            disk.CapacityBytes <- capacityBytes + 400_000L
+
+            SpinWait.SpinUntil((fun () -> (change store [ Put(3, "back"B) ]).IsNone), TimeSpan.FromSeconds 5.0)
+            |> Expect.isTrue $"{label}: puts come back"
+
+            settle (fun _ -> false) label disk store
+            use store = openOn (SimulatedDisk(DiskImage.after NothingUnsynced disk.Image))
+            expect $"{label}, at the end" expected store
+
+        refused.IsSome && isPromised
+    with :? StoreException as refusal ->
+        refusal.Message |> Expect.stringContains $"{label}: the reason" "out of disk space"
+        false
+
 [<Tests>]
 let tests =
     testList "FullDisk" [
+        testCase "on a disk of any size puts are refused at worst, and deletes never" (fun () ->
+            let whole = (DiskSpace.whole tinyOptions).TotalBytes + DiskSpace.slackBytes tinyOptions
+
+            let kept = [ whole - 40_000L .. 613L .. whole + 40_000L ] |> List.filter fill
+
+            Expect.isGreaterThan "sizes at which the promise was put to the test" (kept.Length, 20))
+
         if withSmallDisk ignore then
             testCase "writes are refused with the reason, and come back when space does" (fun () ->
                 withSmallDisk fullDisk |> Expect.isTrue "mounted")

@@ -107,6 +107,8 @@ type SimulatedDisk(start: DiskImage) =
     let mutable count = 0
     let mutable isLocked = false
     let mutable openCount = 0
+    let handles = System.Collections.Generic.List<int>()
+    let mutable capacityBytes = Int64.MaxValue
     let mutable decide: Operation -> exn option = fun _ -> None
     let mutable observe: DiskImage -> unit = ignore
     let mutable isCold = false
@@ -139,9 +141,23 @@ type SimulatedDisk(start: DiskImage) =
         written.CopyTo(Span<byte>(result, offset, written.Length))
         result
 
+    /// Deleted files take their space until the last handle is closed, as on a real disk.
+    let freeBytes () : int64 =
+        let used =
+            Seq.append (Map.values image.Names) handles
+            |> Seq.distinct
+            |> Seq.sumBy (fun file -> int64 image.Contents[file].Length)
+
+        max 0L (capacityBytes - used)
+
+    let grow (name: string) (bytes: int64) : unit =
+        if capacityBytes < Int64.MaxValue && bytes > freeBytes () then
+            raise (IOException($"No space left on device: {name}", 28))
+
     let openFile (name: string) (file: int) : StorageFile =
         let isOpen = ref true
         openCount <- openCount + 1
+        handles.Add file
 
         let checkOpen () =
             if not isOpen.Value then
@@ -180,6 +196,13 @@ type SimulatedDisk(start: DiskImage) =
 
                     operate "write" name (fun () -> part (written.Length / 2)) (fun () ->
                         checkOpen ()
+                        let growth = offset + int64 written.Length - int64 image.Contents[file].Length
+
+                        if growth > 0L && growth > freeBytes () then
+                            // As much as there is room for stays.
+                            part (written.Length - int (growth - freeBytes ()))
+
+                        grow name growth
                         part written.Length)
 
                 override _.SetLength length =
@@ -189,6 +212,15 @@ type SimulatedDisk(start: DiskImage) =
                         let resized = Array.zeroCreate (int length)
                         Array.Copy(bytes, resized, min bytes.Length resized.Length)
                         set resized)
+
+                override _.Allocate length =
+                    operate "allocate" name ignore (fun () ->
+                        checkOpen ()
+                        let bytes = image.Contents[file]
+
+                        if int64 bytes.Length < length then
+                            grow name (length - int64 bytes.Length)
+                            set (replaced bytes (int length) ReadOnlySpan<byte>.Empty))
 
                 override _.Sync() =
                     operate "sync" name (fun () -> broken <- broken.Add file) (fun () ->
@@ -204,7 +236,8 @@ type SimulatedDisk(start: DiskImage) =
                     lock monitor (fun () ->
                         if isOpen.Value then
                             isOpen.Value <- false
-                            openCount <- openCount - 1)
+                            openCount <- openCount - 1
+                            handles.Remove file |> ignore)
         }
 
     /// What the disk holds.
@@ -215,6 +248,14 @@ type SimulatedDisk(start: DiskImage) =
 
     /// Operations so far.
     member _.OperationCount = Volatile.Read &count
+
+    /// Bytes that the disk holds; what does not fit is ENOSPC.
+    member _.CapacityBytes
+        with get () = lock monitor (fun () -> capacityBytes)
+        and set (bytes: int64) = lock monitor (fun () -> capacityBytes <- bytes)
+
+    /// Bytes that are free.
+    member _.FreeBytes = lock monitor freeBytes
 
     member _.FailWith(decision: Operation -> exn option) = lock monitor (fun () -> decide <- decision)
     member _.Observe(observer: DiskImage -> unit) = lock monitor (fun () -> observe <- observer)
