@@ -49,6 +49,7 @@ internal abstract class EventLoop : IDisposable
     private WriteSubmission _writes;
     private long _pendingBytes;
     private int _turnThreadId;
+    private long _turnCount;
     private bool _hasReader;
     private long _stopDeadline = long.MaxValue;
 
@@ -74,6 +75,9 @@ internal abstract class EventLoop : IDisposable
 
     /// <summary>Where replies are written; belongs to the connection that is being served.</summary>
     public byte[] SendBuffer { get; } = GC.AllocateUninitializedArray<byte>(SendBufferLength, pinned: true);
+
+    /// <summary>Turns so far. Any thread may read it; a loop that has nothing to do makes none.</summary>
+    public long TurnCount => Volatile.Read(ref _turnCount);
 
     /// <summary>Unix time of this turn in seconds.</summary>
     public uint NowSeconds { get; private set; }
@@ -191,6 +195,7 @@ internal abstract class EventLoop : IDisposable
     protected void BeginTurn()
     {
         Volatile.Write(ref _turnThreadId, Environment.CurrentManagedThreadId);
+        _turnCount++;
         NowSeconds = UnixTimeSeconds();
 
         while (_inbox.TryDequeue(out Action? work))

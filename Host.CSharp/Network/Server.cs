@@ -194,6 +194,9 @@ public sealed class Server : IAsyncDisposable
     /// <summary>How long accepting has paused for want of descriptors.</summary>
     internal long AcceptPauseMicroseconds => Interlocked.Read(ref _acceptPauseMicroseconds);
 
+    /// <summary>Turns of all loops so far.</summary>
+    internal long TurnCount => _loops.Sum(loop => loop.TurnCount);
+
     /// <summary>Whether new connections are taken.</summary>
     internal bool IsAccepting => Volatile.Read(ref _stopping) is null;
 
