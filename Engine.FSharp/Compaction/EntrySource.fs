@@ -67,8 +67,8 @@ module KeyBounds =
             between prefix until
         | None -> between prefix [||]
 
-/// One sorted run: tables whose key ranges do not overlap, in ascending order (`InvalidOperationException` otherwise). It asks for as many
-/// blocks at once as follow each other within `readLengthBytesMax`, one at least, and keeps one buffer for them.
+/// One sorted run: tables whose key ranges do not overlap, in ascending order (`InvalidOperationException` otherwise). It asks for a partition,
+/// and then for as many of its data blocks at once as follow each other within `readLengthBytesMax`, one at least; it keeps one buffer for what is read.
 [<Sealed>]
 type TableRunSource(tables: Table[], bounds: KeyBounds, readLengthBytesMax: int) =
     inherit EntrySource()
@@ -94,73 +94,136 @@ type TableRunSource(tables: Table[], bounds: KeyBounds, readLengthBytesMax: int)
                 ReadOnlySpan<byte>(table.Properties.LargestKey).SequenceCompareTo from >= 0)
             |> Option.defaultValue tables.Length
 
+    let decoder = BlockDecoder()
     let cursor = BlockCursor()
-    let mutable buffer = Array.Empty<byte>()
+    let partitionBytes = ByteBuffer 16
+    let decompressed = ByteBuffer 16
+    let mutable stored = Array.Empty<byte>()
     let mutable table = firstTable
 
-    // The blocks in the buffer are `runFirst` to `nextBlock - 1`; those before `walkNext` were handed to the cursor.
-    let mutable nextBlock =
+    // The partition to be read next, or, when `isPartitionOpen`, the one whose content is in `partitionBytes`.
+    let mutable partition =
         match bounds.From with
-        | ValueSome from when firstTable < tables.Length -> tables[firstTable].FirstBlockAtOrAfter from
+        | ValueSome from when firstTable < tables.Length -> tables[firstTable].FirstPartitionAtOrAfter from
         | _ -> 0
 
+    let mutable isPartitionOpen = false
+
+    // Of the open partition: the blocks that were read last are `runFirst` to `nextBlock - 1`; those before `walkNext` were handed to the cursor.
     let mutable runFirst = 0
-    let mutable walkNext = nextBlock
-    let mutable walkOffset = 0
-    let mutable runLength = 0
-    let mutable isWaiting = false
+    let mutable nextBlock = 0
+    let mutable lastBlock = -1
+    let mutable walkNext = 0
+    // Where the opened blocks of the run lie: in `stored`, or, when decompressed, in `decompressed`.
+    let mutable opened: struct (bool * int * int)[] = Array.zeroCreate 64
+    let mutable wanted: BlockHandle voption = ValueNone
     let mutable isEnded = false
     let mutable isAtStart = true
 
-    /// The last block of the current table that can hold a key within the bounds.
-    let lastBlock () =
-        let last = tables[table].BlockCount - 1
+    let partitionContent () : BlockContent = { Bytes = partitionBytes.Bytes; Start = 0; Length = partitionBytes.Length }
 
-        match bounds.Until with
-        | ValueSome until -> min last (tables[table].FirstBlockAtOrAfter until)
-        | ValueNone -> last
+    let want (handle: BlockHandle) =
+        if handle.LengthBytes > stored.Length then
+            let soon = min (int64 readLengthBytesMax) (tables |> Array.sumBy _.SizeBytes)
+            stored <- GC.AllocateUninitializedArray<byte>(max handle.LengthBytes (int soon))
 
-    /// Decides what to read next; false at the end of the run.
-    let planRead () : bool =
-        if table < tables.Length && nextBlock = tables[table].BlockCount then
-            table <- table + 1
-            nextBlock <- 0
+        wanted <- ValueSome handle
 
-        if table = tables.Length || nextBlock > lastBlock () then
-            false
-        elif nextBlock = 0 && isBeyond (ReadOnlySpan<byte> tables[table].Properties.SmallestKey) then
-            false
-        else
-            let last = lastBlock ()
-            runFirst <- nextBlock
-            walkNext <- nextBlock
-            walkOffset <- 0
-            runLength <- tables[table].BlockHandle(nextBlock).LengthBytes
+    /// Whether a partition, or all that follow, can only hold keys beyond the bounds.
+    let isPartitionBeyond () =
+        (partition = 0 && isBeyond (ReadOnlySpan<byte> tables[table].Properties.SmallestKey))
+        || (match bounds.Until with
+            | ValueSome until -> partition > tables[table].FirstPartitionAtOrAfter until
+            | ValueNone -> false)
+
+    let planRun () =
+        let content = partitionContent ()
+        let first = Partition.handle content nextBlock
+        let mutable length = first.LengthBytes
+        runFirst <- nextBlock
+        walkNext <- nextBlock
+        nextBlock <- nextBlock + 1
+
+        while nextBlock <= lastBlock
+              && (Partition.handle content nextBlock).LengthBytes <= readLengthBytesMax - length do
+            length <- length + (Partition.handle content nextBlock).LengthBytes
             nextBlock <- nextBlock + 1
 
-            while nextBlock <= last
-                  && tables[table].BlockHandle(nextBlock).LengthBytes <= readLengthBytesMax - runLength do
-                runLength <- runLength + tables[table].BlockHandle(nextBlock).LengthBytes
-                nextBlock <- nextBlock + 1
+        want { first with LengthBytes = length }
 
-            if runLength > buffer.Length then
-                let isMoreToCome = nextBlock <= last || table < tables.Length - 1
-
-                let length =
-                    if isMoreToCome then
-                        max runLength readLengthBytesMax
-                    else
-                        runLength
-
-                buffer <- GC.AllocateUninitializedArray<byte> length
-
+    /// Decides what to read next; false at the end of the run.
+    let rec planRead () : bool =
+        if table = tables.Length then
+            false
+        elif isPartitionOpen && nextBlock <= lastBlock then
+            planRun ()
+            true
+        elif isPartitionOpen && lastBlock < Partition.blockCount (partitionContent ()) - 1 then
+            false
+        elif isPartitionOpen then
+            isPartitionOpen <- false
+            partition <- partition + 1
+            planRead ()
+        elif partition = tables[table].PartitionCount then
+            table <- table + 1
+            partition <- 0
+            planRead ()
+        elif isPartitionBeyond () then
+            false
+        else
+            want (tables[table].PartitionHandle partition)
             true
 
-    let openNextBlock () =
-        let length = tables[table].BlockHandle(walkNext).LengthBytes
-        cursor.Open(buffer, walkOffset, length)
+    let openPartition () : Result<unit, Corruption> =
+        match tables[table].OpenPartition(decoder, partition, stored, 0) with
+        | Error corruption -> Error corruption
+        | Ok content ->
+            partitionBytes.Clear()
+            partitionBytes.Append(ReadOnlySpan<byte>(content.Bytes, content.Start, content.Length))
+            let content = partitionContent ()
+            isPartitionOpen <- true
+            lastBlock <- Partition.blockCount content - 1
+
+            match bounds.Until with
+            | ValueSome until -> lastBlock <- min lastBlock (Partition.find content until)
+            | ValueNone -> ()
+
+            match bounds.From with
+            | ValueSome from when isAtStart -> nextBlock <- Partition.find content from
+            | _ -> nextBlock <- 0
+
+            runFirst <- nextBlock
+            walkNext <- nextBlock
+            Ok()
+
+    let rec openRun (block: int) (offset: int) : Result<unit, Corruption> =
+        if block = nextBlock then
+            Ok()
+        else
+            let content = partitionContent ()
+            let handle = Partition.handle content block
+
+            match tables[table].OpenData(decoder, handle, stored, offset) with
+            | Error corruption -> Error corruption
+            | Ok data ->
+                match tables[table].CheckPlace(partition, content, block, data) with
+                | Error corruption -> Error corruption
+                | Ok() ->
+                    if block - runFirst = opened.Length then
+                        Array.Resize(&opened, opened.Length * 2)
+
+                    if obj.ReferenceEquals(data.Bytes, stored) then
+                        opened[block - runFirst] <- struct (true, data.Start, data.Length)
+                    else
+                        opened[block - runFirst] <- struct (false, decompressed.Length, data.Length)
+                        decompressed.Append(ReadOnlySpan<byte>(data.Bytes, data.Start, data.Length))
+
+                    openRun (block + 1) (offset + handle.LengthBytes)
+
+    let walkToNextBlock () =
+        let struct (isStored, start, length) = opened[walkNext - runFirst]
+        cursor.Open((if isStored then stored else decompressed.Bytes), start, length)
         walkNext <- walkNext + 1
-        walkOffset <- walkOffset + length
 
         if isAtStart then
             isAtStart <- false
@@ -169,20 +232,12 @@ type TableRunSource(tables: Table[], bounds: KeyBounds, readLengthBytesMax: int)
             | ValueSome from -> cursor.Seek from
             | ValueNone -> ()
 
-    let rec verify (block: int) (offset: int) : Result<unit, Corruption> =
-        if block = nextBlock then
-            Ok()
-        else
-            match tables[table].VerifyBlock(block, buffer, offset) with
-            | Ok() -> verify (block + 1) (offset + tables[table].BlockHandle(block).LengthBytes)
-            | Error corruption -> Error corruption
-
     override _.MoveNext() : SourceState =
         let mutable isSettled = false
         let mutable state = SourceState.Exhausted
 
         while not isSettled do
-            if isWaiting then
+            if wanted.IsSome then
                 state <- SourceState.NeedsBlock
                 isSettled <- true
             elif isEnded then
@@ -196,35 +251,32 @@ type TableRunSource(tables: Table[], bounds: KeyBounds, readLengthBytesMax: int)
                     state <- SourceState.Ready
                     isSettled <- true
             elif walkNext < nextBlock then
-                openNextBlock ()
-            elif planRead () then
-                isWaiting <- true
+                walkToNextBlock ()
             else
-                isEnded <- true
+                isEnded <- not (planRead ())
 
         state
 
     override _.Current: Entry = cursor.Current
 
     override _.Wanted: BlockRead =
-        if not isWaiting then
-            invalidOp "no block is wanted"
-
-        {
-            Table = tables[table]
-            Handle = {
-                OffsetBytes = tables[table].BlockHandle(runFirst).OffsetBytes
-                LengthBytes = runLength
-            }
-            Destination = buffer
-        }
+        match wanted with
+        | ValueSome handle -> { Table = tables[table]; Handle = handle; Destination = stored }
+        | ValueNone -> invalidOp "no block is wanted"
 
     override _.Supply() : Result<unit, Corruption> =
-        if not isWaiting then
+        if wanted.IsNone then
             invalidOp "no block is wanted"
 
-        match verify runFirst 0 with
+        let opening =
+            if isPartitionOpen then
+                decompressed.Clear()
+                openRun runFirst 0
+            else
+                openPartition ()
+
+        match opening with
         | Ok() ->
-            isWaiting <- false
+            wanted <- ValueNone
             Ok()
         | Error corruption -> Error corruption

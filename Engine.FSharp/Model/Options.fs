@@ -9,6 +9,14 @@ type Durability =
     /// Nothing: there is no log. A clean stop still writes everything to tables.
     | Memory = 2
 
+/// How blocks of new tables are compressed. Every block says its own, so tables of all kinds live side by side.
+type Compression =
+    | None = 0
+    /// Fast both ways.
+    | Lz4 = 1
+    /// Smaller, at several times the processor time.
+    | Zstd = 2
+
 /// The sizes an engine works with. They follow from one memory budget (`Options.ofBudget`); tests make them small.
 type Options = {
     /// Memory for memtables, the block cache, and the metadata of tables together.
@@ -23,6 +31,10 @@ type Options = {
     ChunkSizeBytes: int
     /// A data block is closed when it holds this much.
     BlockSizeBytes: int
+    /// A partition (the index and filter of some data blocks) is closed when it holds this much.
+    PartitionSizeBytes: int
+    /// How blocks of new tables are compressed.
+    Compression: Compression
     /// A compaction starts a new table when the current one holds this much.
     TableSizeBytes: int64
     /// Bits of bloom filter for each key of a table.
@@ -62,6 +74,8 @@ module Options =
             FrozenMemtableCountMax = frozenMemtableCountMax
             ChunkSizeBytes = 1 <<< 20
             BlockSizeBytes = 4096
+            PartitionSizeBytes = 8192
+            Compression = Compression.Lz4
             TableSizeBytes = memtable |> max (8L * mebibyte) |> min (64L * mebibyte)
             BloomBitsPerKey = 10
             LevelZeroTableCountTrigger = 4

@@ -24,10 +24,8 @@ type LookupStep = {
     Outcome: LookupOutcome
     /// The value, when found.
     Entry: Entry
-    /// The table to read from, when a block is needed.
-    Table: Table
     /// The block that is needed.
-    Block: BlockHandle
+    Request: BlockRequest
     /// The hash of the key, once a table was asked.
     Hash: uint64
     /// Where the lookup goes on: a level, and a place in it.
@@ -35,7 +33,8 @@ type LookupStep = {
     Index: int
 }
 
-/// Finding the newest entry of a key: newest memtable first, then the tables by level, filter before index before block.
+/// Finding the newest entry of a key: newest memtable first, then the tables by level; of a table first the partition with filter and index, then the
+/// data block.
 /// The caller reads the blocks: `start` and `resume` only compute. Nothing is allocated.
 [<RequireQualifiedAccess>]
 module Lookup =
@@ -43,8 +42,7 @@ module Lookup =
     let inline private ended (outcome: LookupOutcome) : LookupStep = {
         Outcome = outcome
         Entry = Unchecked.defaultof<Entry>
-        Table = Unchecked.defaultof<Table>
-        Block = Unchecked.defaultof<BlockHandle>
+        Request = Unchecked.defaultof<BlockRequest>
         Hash = 0UL
         Level = 0
         Index = 0
@@ -100,13 +98,17 @@ module Lookup =
                 level <- level + 1
                 index <- 0
             else
-                match tables[index].TryLocate(key, hash) with
-                | ValueSome block ->
+                match tables[index].TryLocate key with
+                | ValueSome partition ->
                     step <- {
                         Outcome = LookupOutcome.ReadBlock
                         Entry = Unchecked.defaultof<Entry>
-                        Table = tables[index]
-                        Block = block
+                        Request = {
+                            Table = tables[index]
+                            Handle = tables[index].PartitionHandle partition
+                            Kind = BlockKind.Partition
+                            Partition = partition
+                        }
                         Hash = hash
                         Level = level
                         Index = index + 1
@@ -156,7 +158,7 @@ module Lookup =
         | ValueSome entry -> judge flush nowSeconds entry
         | ValueNone -> startBelowActive snapshot flush key nowSeconds
 
-    /// Goes on with the block that `step` asked for, verified and lying in the first `length` bytes of `block`.
+    /// Goes on with the block that `step` asked for, opened and lying in the first `length` bytes of `block`.
     let resume
         (snapshot: Snapshot)
         (flush: FlushState)
@@ -166,6 +168,21 @@ module Lookup =
         (block: byte[])
         (length: int)
         : LookupStep =
-        match Block.tryFind block 0 length key step.Hash with
-        | ValueSome entry -> judge flush nowSeconds entry
-        | ValueNone -> search snapshot key step.Hash step.Level step.Index
+        if step.Request.Kind = BlockKind.Partition then
+            let partition = { Bytes = block; Start = 0; Length = length }
+
+            if Partition.mayContain partition step.Hash then
+                {
+                    step with
+                        Request = {
+                            step.Request with
+                                Handle = Partition.handle partition (Partition.find partition key)
+                                Kind = BlockKind.Data
+                        }
+                }
+            else
+                search snapshot key step.Hash step.Level step.Index
+        else
+            match Block.tryFind block 0 length key step.Hash with
+            | ValueSome entry -> judge flush nowSeconds entry
+            | ValueNone -> search snapshot key step.Hash step.Level step.Index

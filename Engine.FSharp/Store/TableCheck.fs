@@ -3,13 +3,18 @@ namespace LsmFs.Engine
 // Mutable, one owner. Invariants between calls:
 // 1. While `isWhole`, the counts are those of all blocks checked so far, in order from the first.
 // 2. After the first block that could not be believed nothing is counted any more: a part says nothing of the whole.
+// 3. `dataEndBytes` is where the blocks of the last partition end; none after one that could not be believed.
 
 open System
 
-/// Checks the data blocks of an opened table, front to back, and counts what it holds.
+/// Checks the partitions of an opened table, front to back, and behind each its data blocks, and counts what it holds.
 [<Sealed>]
 type TableCheck(table: Table) =
+    let decoder = BlockDecoder()
     let cursor = BlockCursor()
+    let partitionBytes = ByteBuffer 8192
+    let mutable partitionNumber = 0
+    let mutable dataEndBytes = ValueSome 0L
     let mutable isWhole = true
     let mutable entryCount = 0L
     let mutable tombstoneCount = 0L
@@ -36,49 +41,112 @@ type TableCheck(table: Table) =
             earliestExpiry <- min earliestExpiry entry.ExpirySeconds
             latestExpiry <- max latestExpiry entry.ExpirySeconds
 
-    /// Whether a lookup of the entry's key comes to the entry: filter, index and fingerprints are as they must be.
-    let isFound (handle: BlockHandle) (buffer: byte[]) (offset: int) (entry: Entry) : bool =
+    let partition () : BlockContent = { Bytes = partitionBytes.Bytes; Start = 0; Length = partitionBytes.Length }
+
+    /// Whether a lookup of the entry's key comes to the entry: index, filter and fingerprints are as they must be.
+    let isFound (block: int) (data: BlockContent) (entry: Entry) : bool =
         let hash = KeyHash.compute entry.Key
+        let partition = partition ()
 
-        match table.TryLocate(entry.Key, hash) with
-        | ValueSome located when located.OffsetBytes = handle.OffsetBytes ->
-            match Block.tryFind buffer offset handle.LengthBytes entry.Key hash with
+        table.TryLocate entry.Key = ValueSome partitionNumber
+        && Partition.mayContain partition hash
+        && Partition.find partition entry.Key = block
+        && (match Block.tryFind data.Bytes data.Start data.Length entry.Key hash with
             | ValueSome found -> found.Offset = entry.Offset
-            | ValueNone -> false
-        | _ -> false
+            | ValueNone -> false)
 
-    /// Checks a block that was read to `offset` in `buffer`: checksum, structure, the order of its keys, that they lie where the index says,
-    /// and that a lookup finds each of them. O(length).
-    member _.Block(block: int, buffer: byte[], offset: int) : Result<unit, Corruption> =
-        let handle = table.BlockHandle block
+    /// Checks that the data blocks of a partition begin where those of the one before it end, and the last ones where the partitions begin.
+    let checkTiling (content: BlockContent) : Result<unit, Corruption> =
+        let start = Partition.dataOffsetBytes content
+        let stop = Partition.dataEndBytes content
+        let handle = table.PartitionHandle partitionNumber
 
-        match table.VerifyBlock(block, buffer, offset) with
+        match dataEndBytes with
+        | ValueSome expected when start <> expected ->
+            Corruption.at
+                table.File
+                handle.OffsetBytes
+                $"the partition's data blocks begin at %d{start} and not at %d{expected}, where those before them end"
+        | _ when partitionNumber = table.PartitionCount - 1 && stop <> table.DataLengthBytes ->
+            Corruption.at
+                table.File
+                handle.OffsetBytes
+                $"the last data block ends at %d{stop} and not at %d{table.DataLengthBytes}, where the partitions begin"
+        | _ -> Ok()
+
+    /// Opens a partition that was read to `offset` in `stored`: its data blocks are what `Block` checks from here on. All partitions, in order. O(length).
+    member _.Partition(number: int, stored: byte[], offset: int) : Result<unit, Corruption> =
+        partitionNumber <- number
+        partitionBytes.Clear()
+
+        let opening =
+            table.OpenPartition(decoder, number, stored, offset)
+            |> Result.bind (fun content -> checkTiling content |> Result.map (fun () -> content))
+
+        match opening with
+        | Error corruption ->
+            isWhole <- false
+            dataEndBytes <- ValueNone
+            Error corruption
+        | Ok content ->
+            partitionBytes.Append(ReadOnlySpan<byte>(content.Bytes, content.Start, content.Length))
+            dataEndBytes <- ValueSome(Partition.dataEndBytes content)
+            Ok()
+
+    /// Number of data blocks of the partition that was opened last; 0 when it could not be believed.
+    member _.BlockCount: int =
+        if partitionBytes.Length = 0 then
+            0
+        else
+            Partition.blockCount (partition ())
+
+    /// Where a data block of that partition lies.
+    member _.BlockHandle(block: int) : BlockHandle = Partition.handle (partition ()) block
+
+    /// Checks a data block of the partition that was opened last, read to `offset` in `stored`: checksum, structure, the order of its keys, that they lie
+    /// where the index says, and that a lookup finds each of them. O(length).
+    member _.Block(block: int, stored: byte[], offset: int) : Result<unit, Corruption> =
+        let handle = Partition.handle (partition ()) block
+
+        let opening =
+            table.OpenData(decoder, handle, stored, offset)
+            |> Result.bind (fun data ->
+                table.CheckPlace(partitionNumber, partition (), block, data) |> Result.map (fun () -> data))
+
+        match opening with
         | Error corruption ->
             isWhole <- false
             Error corruption
-        | Ok() ->
-            cursor.Open(buffer, offset, handle.LengthBytes)
+        | Ok data ->
+            cursor.Open(data.Bytes, data.Start, data.Length)
             let mutable hidden: Corruption voption = ValueNone
 
             while cursor.MoveNext() do
                 let entry = cursor.Current
                 count entry
 
-                if hidden.IsNone && not (isFound handle buffer offset entry) then
+                if hidden.IsNone && not (isFound block data entry) then
                     hidden <-
                         ValueSome {
                             File = table.File
-                            OffsetBytes = handle.OffsetBytes + int64 (entry.Offset - offset)
+                            OffsetBytes = handle.OffsetBytes
                             Reason =
-                                "a lookup does not find the key of this entry: filter, index or fingerprint is wrong"
+                                $"a lookup does not find the key of the entry at %d{entry.Offset - data.Start} in this data block: filter, index or fingerprint is wrong"
                         }
 
             match hidden with
             | ValueSome corruption -> Error corruption
             | ValueNone -> Ok()
 
-    /// Says that a block could not be read.
+    /// Says that a data block, or a partition, could not be read.
     member _.Skip() : unit = isWhole <- false
+
+    /// Says that the partition with this number could not be read: its data blocks are unknown.
+    member check.SkipPartition(number: int) : unit =
+        partitionNumber <- number
+        partitionBytes.Clear()
+        dataEndBytes <- ValueNone
+        check.Skip()
 
     /// Entries of the blocks that could be believed.
     member _.EntryCount: int64 = entryCount

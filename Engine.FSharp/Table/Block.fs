@@ -1,12 +1,5 @@
 namespace LsmFs.Engine
 
-// Everything in a table but its footer is stored as a block, and every block ends in a trailer:
-//
-//   +---------+-------------+-------------+
-//   | content | stored type | CRC-32C     |     the checksum covers content and stored type
-//   |         | u8, 0 = raw | u32         |
-//   +---------+-------------+-------------+
-//
 // The content of a data block is one or more entries (Model/Entry.fs) in ascending order of their keys, where each begins, and a byte of each key's hash:
 //
 //   +---------+-----+---------+------------------------+-----------------------------+-------+
@@ -19,60 +12,7 @@ namespace LsmFs.Engine
 
 open System
 
-/// Where a stored block lies in its file, trailer included.
-[<Struct>]
-type BlockHandle = {
-    /// From the start of the file.
-    OffsetBytes: int64
-    /// Trailer included.
-    LengthBytes: int
-}
-
-/// The last bytes of every stored block.
-[<RequireQualifiedAccess>]
-module BlockTrailer =
-
-    /// Bytes of a trailer.
-    [<Literal>]
-    let lengthBytes = 5
-
-    /// The content is stored as it is.
-    [<Literal>]
-    let rawType = 0uy
-
-    /// Appends the trailer of the raw content that begins at `start`.
-    let append (buffer: ByteBuffer) (start: int) : unit =
-        buffer.AppendU8 rawType
-        buffer.AppendU32(Checksum.compute (buffer.Written.Slice start))
-
-    /// Checks the trailer of `block`, a `what` that lies at `offsetBytes` in the file. O(length).
-    let check
-        (file: string)
-        (offsetBytes: int64)
-        (what: string)
-        (block: ReadOnlySpan<byte>)
-        : Result<unit, Corruption> =
-        if block.Length < lengthBytes then
-            Corruption.at file offsetBytes $"the %s{what} has %d{block.Length} bytes, fewer than a block's trailer"
-        else
-            let stored = Coding.readU32 block (block.Length - 4)
-            let computed = Checksum.compute (block.Slice(0, block.Length - 4))
-            let storedType = block[block.Length - lengthBytes]
-
-            if stored <> computed then
-                Corruption.at
-                    file
-                    offsetBytes
-                    $"the %s{what} (%d{block.Length} bytes) has the checksum %08x{stored}, but its bytes give %08x{computed}"
-            elif storedType <> rawType then
-                Corruption.at
-                    file
-                    offsetBytes
-                    $"the %s{what} has the stored type %d{storedType}, and this program knows only 0 (raw)"
-            else
-                Ok()
-
-/// Data blocks: checked once after every read, then searched where they lie.
+/// Data blocks: checked once when they are opened, then searched where they lie.
 [<RequireQualifiedAccess>]
 module Block =
 
@@ -80,9 +20,9 @@ module Block =
     [<Literal>]
     let sizeBytesMax = 65536
 
-    /// Bytes after the fingerprints: the count of entries, and the trailer.
+    /// Bytes after the fingerprints: the count of entries.
     [<Literal>]
-    let internal tailLengthBytes = 7
+    let internal tailLengthBytes = 2
 
     /// Bytes of an entry's offset and fingerprint.
     [<Literal>]
@@ -103,8 +43,8 @@ module Block =
         Offset = offset + int (Unchecked.readU16 buffer (offsets + 2 * index))
     }
 
-    /// What is wrong with the content of a block whose trailer is right; nothing when all is well.
-    let private findFault (buffer: byte[]) (offset: int) (length: int) : string voption =
+    /// What is wrong with content whose checksum is right; nothing when all is well. Nothing else here may be used on a block before. O(length).
+    let internal findFault (buffer: byte[]) (offset: int) (length: int) : string voption =
         let count =
             if length < tailLengthBytes then
                 0
@@ -145,19 +85,6 @@ module Block =
 
             fault
 
-    /// Checks a data block that was read to `offset` in `buffer`: trailer, structure, and that the keys ascend. Nothing else here may be used
-    /// on a block before. O(length), no allocation unless it fails.
-    let verify (file: string) (handle: BlockHandle) (buffer: byte[]) (offset: int) : Result<unit, Corruption> =
-        let block = ReadOnlySpan<byte>(buffer, offset, handle.LengthBytes)
-
-        match BlockTrailer.check file handle.OffsetBytes "data block" block with
-        | Error corruption -> Error corruption
-        | Ok() ->
-            match findFault buffer offset handle.LengthBytes with
-            | ValueNone -> Ok()
-            | ValueSome fault ->
-                Corruption.at file handle.OffsetBytes $"in a data block whose checksum is right, %s{fault}"
-
     /// The number of the first entry whose key is not smaller than `key`; the number of entries when all are smaller. O(log entries).
     let internal lowerBound (buffer: byte[]) (offset: int) (length: int) (key: ReadOnlySpan<byte>) : int =
         let count = entryCount buffer offset length
@@ -177,7 +104,7 @@ module Block =
 
         low
 
-    /// The entry of `key` in a verified block of `length` bytes (trailer included) at `offset` in `buffer`. `hash` is `KeyHash.compute key`.
+    /// The entry of `key` in an opened block of `length` bytes at `offset` in `buffer`. `hash` is `KeyHash.compute key`.
     /// O(entries), 32 at a time; no allocation.
     let tryFind (buffer: byte[]) (offset: int) (length: int) (key: ReadOnlySpan<byte>) (hash: uint64) : Entry voption =
         let count = entryCount buffer offset length
@@ -199,15 +126,15 @@ module Block =
 
         found
 
-    /// The first entry of a verified block.
+    /// The first entry of a opened block.
     let first (buffer: byte[]) (offset: int) : Entry = { Buffer = buffer; Offset = offset }
 
-    /// The last entry of a verified block.
+    /// The last entry of a opened block.
     let last (buffer: byte[]) (offset: int) (length: int) : Entry =
         let count = entryCount buffer offset length
         entryAt buffer offset (offsetsStart offset length count) (count - 1)
 
-/// Walks through verified blocks, one after the other. A mutable object for one owner; opening it on a block allocates nothing.
+/// Walks through opened blocks, one after the other. A mutable object for one owner; opening it on a block allocates nothing.
 [<Sealed>]
 type BlockCursor() =
     let mutable buffer = Array.Empty<byte>()
@@ -217,7 +144,7 @@ type BlockCursor() =
     let mutable count = 0
     let mutable position = -1
 
-    /// Before the first entry of the verified block at `offset` in `buffer`.
+    /// Before the first entry of the opened block at `offset` in `buffer`.
     member _.Open(blockBuffer: byte[], blockOffset: int, blockLength: int) : unit =
         buffer <- blockBuffer
         offset <- blockOffset

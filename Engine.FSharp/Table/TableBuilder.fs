@@ -1,10 +1,10 @@
 namespace LsmFs.Engine
 
 // Mutable, one owner. Invariants between calls:
-//   1. `output` holds whole stored blocks (and metadata, after Finish): what was sealed and not yet taken by the caller.
+//   1. `output` holds whole stored blocks (and what follows them, after Finish): what was sealed and not yet taken by the caller.
 //   2. `block` holds the entries of the block in progress, `offsets` where they begin, `fingerprints` a byte of their keys' hashes; all are empty only before the first Add.
-//   3. The index has every sealed block: a block is sealed when the key that follows it is known.
-//   4. A block larger than `BlockSizeBytes` has a single entry.
+//   3. Every sealed block is in `partition`, or in a partition in `partitions`, which `index` has; a block is sealed when the key that follows it is known.
+//   4. A block whose content is larger than `BlockSizeBytes` has a single entry.
 
 open System
 
@@ -19,11 +19,15 @@ type TableBuilder(options: Options) =
     let block = ByteBuffer(options.BlockSizeBytes + 1024)
     let offsets = ByteBuffer 1024
     let fingerprints = ByteBuffer 512
+    let encoder = BlockEncoder options.Compression
+    let partition = PartitionBuilder options.BloomBitsPerKey
+    let partitions = ByteBuffer 65536
+    let separator = ByteBuffer 256
+    let encoded = ByteBuffer 1024
     let index = TableIndexBuilder()
     let smallestKey = ByteBuffer 256
     let largestKey = ByteBuffer 256
-    let mutable hashes: uint64[] = Array.zeroCreate 1024
-    let mutable entryCount = 0
+    let mutable entryCount = 0L
     let mutable tombstoneCount = 0L
     let mutable keyBytes = 0L
     let mutable valueBytes = 0L
@@ -38,21 +42,20 @@ type TableBuilder(options: Options) =
     /// Moves the block in progress to the output.
     let sealBlock () =
         let start = output.Length
-        output.Append block.Written
-        output.Append offsets.Written
-        output.Append fingerprints.Written
-        output.AppendU16(uint16 fingerprints.Length)
-        BlockTrailer.append output start
+        block.Append offsets.Written
+        block.Append fingerprints.Written
+        block.AppendU16(uint16 fingerprints.Length)
+        encoder.Append(output, block.Written)
         sealedBytes <- sealedBytes + int64 (output.Length - start)
         block.Clear()
         offsets.Clear()
         fingerprints.Clear()
 
-    let addHash (hash: uint64) =
-        if entryCount = hashes.Length then
-            Array.Resize(&hashes, entryCount * 2)
-
-        hashes[entryCount] <- hash
+    /// Closes the partition in progress, whose last separator is `last`.
+    let sealPartition (last: ReadOnlySpan<byte>) =
+        encoder.Append(partitions, partition.Finish())
+        index.Add(last, int64 partitions.Length)
+        partition.Reset sealedBytes
 
     let countExpiry (entry: Entry) =
         let expiry =
@@ -68,7 +71,7 @@ type TableBuilder(options: Options) =
             latestExpiry <- max latestExpiry expiry
 
     let properties () : TableProperties = {
-        EntryCount = int64 entryCount
+        EntryCount = entryCount
         TombstoneCount = tombstoneCount
         KeyBytes = keyBytes
         ValueBytes = valueBytes
@@ -87,7 +90,7 @@ type TableBuilder(options: Options) =
     member _.SizeBytes: int64 = sealedBytes + int64 (block.Length + offsets.Length + fingerprints.Length)
 
     /// Entries so far.
-    member _.EntryCount: int64 = int64 entryCount
+    member _.EntryCount: int64 = entryCount
 
     /// Adds an encoded entry. Its key must be larger than all before (`InvalidOperationException`; the builder is of no use after that).
     member _.Add(entry: ReadOnlySpan<byte>) : unit =
@@ -115,20 +118,25 @@ type TableBuilder(options: Options) =
         let added: Entry = { Buffer = block.Bytes; Offset = start }
         let key = added.Key
 
-        if entryCount = 0 then
+        if entryCount = 0L then
             smallestKey.Append key
         elif key.SequenceCompareTo largestKey.Written <= 0 then
             invalidOp "the keys of a table must ascend"
 
         if isBlockFull then
-            index.Add(largestKey.Written, key, sealedBytes)
+            partition.AddBlock(largestKey.Written, key, sealedBytes)
+
+            if partition.SizeBytes >= options.PartitionSizeBytes then
+                separator.Clear()
+                Separator.append separator largestKey.Written key
+                sealPartition separator.Written
 
         largestKey.Clear()
         largestKey.Append key
         let hash = KeyHash.compute key
-        addHash hash
+        partition.AddKey hash
         fingerprints.AppendU8(Block.fingerprint hash)
-        entryCount <- entryCount + 1
+        entryCount <- entryCount + 1L
         keyBytes <- keyBytes + int64 key.Length
         valueBytes <- valueBytes + int64 added.ValueLength
         let (SequenceNumber sequence) = added.Sequence
@@ -141,31 +149,33 @@ type TableBuilder(options: Options) =
 
     /// Appends what follows the data blocks to `Output`. A table must have an entry.
     member _.Finish() : TableProperties =
-        if entryCount = 0 || isFinished then
+        if entryCount = 0L || isFinished then
             invalidOp "only a table with entries can be finished, and only once"
 
         sealBlock ()
-        index.AddLast(largestKey.Written, sealedBytes)
+        partition.AddLastBlock(largestKey.Written, sealedBytes)
+        sealPartition largestKey.Written
+        let dataLengthBytes = sealedBytes
+        let start = output.Length
+        output.Append partitions.Written
         let properties = properties ()
-        let filterStart = output.Length
-        BloomFilter.append output options.BloomBitsPerKey (ReadOnlySpan<uint64>(hashes, 0, entryCount))
-        BlockTrailer.append output filterStart
         let propertiesStart = output.Length
-        TableFormat.appendProperties output properties
-        BlockTrailer.append output propertiesStart
+        encoded.Clear()
+        TableFormat.appendProperties encoded properties
+        StoredBlock.appendRaw output encoded.Written
         let indexStart = output.Length
-        index.AppendTo output
-        BlockTrailer.append output indexStart
+        encoded.Clear()
+        index.AppendTo encoded
+        StoredBlock.appendRaw output encoded.Written
 
-        let footer = {
-            FilterOffsetBytes = sealedBytes
-            FilterLengthBytes = propertiesStart - filterStart
+        TableFormat.appendFooter output {
+            DataLengthBytes = dataLengthBytes
+            PartitionsLengthBytes = int64 partitions.Length
             PropertiesLengthBytes = indexStart - propertiesStart
             IndexLengthBytes = output.Length - indexStart
         }
 
-        TableFormat.appendFooter output footer
-        sealedBytes <- sealedBytes + int64 (output.Length - filterStart)
+        sealedBytes <- sealedBytes + int64 (output.Length - start)
         isFinished <- true
         properties
 
@@ -175,10 +185,12 @@ type TableBuilder(options: Options) =
         block.ClearAndTrim(Block.sizeBytesMax)
         offsets.Clear()
         fingerprints.Clear()
+        partition.Reset 0L
+        partitions.ClearAndTrim(1024 * 1024)
         index.Clear()
         smallestKey.Clear()
         largestKey.Clear()
-        entryCount <- 0
+        entryCount <- 0L
         tombstoneCount <- 0L
         keyBytes <- 0L
         valueBytes <- 0L

@@ -2,20 +2,21 @@ namespace LsmFs.Engine
 
 // A table file is written once, front to back, and read from its end:
 //
-//   +--------------+-----+--------------+--------+------------+-------+--------+
-//   | data block 0 | ... | data block n | filter | properties | index | footer |     no gaps: every byte belongs to a checksummed part
-//   +--------------+-----+--------------+--------+------------+-------+--------+
-//                                       |<---- metadata, one read ---->|
+//   +--------------+-----+--------------+-------------+-----+-------------+------------+-------+--------+
+//   | data block 0 | ... | data block n | partition 0 | ... | partition m | properties | index | footer |     no gaps: every byte belongs
+//   +--------------+-----+--------------+-------------+-----+-------------+------------+-------+--------+     to a checksummed part
+//                                                                         |<-- metadata ---->|
 //
 // Footer:
-//   0         8         12           16       20        24         28        36
-//   +---------+---------+------------+--------+---------+----------+---------+
-//   | filter  | filter  | properties | index  | format  | CRC-32C  | magic   |     the checksum covers bytes 0 to 23
-//   | offset  | length  | length     | length | version | of 0..23 | LsmFsTbl|
-//   | u64     | u32     | u32        | u32    | u32     | u32      | 8 bytes |
-//   +---------+---------+------------+--------+---------+----------+---------+
+//   0         8            12           16       20        24         28        36
+//   +---------+------------+------------+--------+---------+----------+---------+
+//   | length  | length of  | length of  | length | format  | CRC-32C  | magic   |     the checksum covers bytes 0 to 23
+//   | of data | partitions | properties | of     | version | of 0..23 | LsmFsTbl|
+//   | blocks  |            |            | index  |         |          |         |
+//   | u64     | u32        | u32        | u32    | u32     | u32      | 8 bytes |
+//   +---------+------------+------------+--------+---------+----------+---------+
 //
-// Properties (a stored block, Block.fs); the manifest keeps them in the same bytes:
+// Properties (a stored block, StoredBlock.fs); the manifest keeps them in the same bytes:
 //   +---------+------------+-------+-------+----------+----------+----------+--------+----------+----------+----------+---------+
 //   | entries | tombstones | key   | value | smallest | largest  | earliest | latest | smallest | smallest | largest  | largest |
 //   |         |            | bytes | bytes | sequence | sequence | expiry   | expiry | key      | key      | key      | key     |
@@ -54,24 +55,25 @@ type TableMeta = {
     Properties: TableProperties
 }
 
-/// The footer of a table: where the three parts before it lie. Filter, properties and index follow each other without a gap.
+/// The footer of a table: how long the parts before it are, which follow each other without a gap.
 [<Struct>]
 type TableFooter = {
-    FilterOffsetBytes: int64
-    FilterLengthBytes: int
+    /// Bytes of all data blocks.
+    DataLengthBytes: int64
+    /// Bytes of all partitions.
+    PartitionsLengthBytes: int64
     PropertiesLengthBytes: int
     IndexLengthBytes: int
 } with
 
-    /// Where the metadata (filter, properties, index) begins; the data blocks fill the file before it.
-    member footer.MetadataOffsetBytes: int64 = footer.FilterOffsetBytes
+    /// Where the metadata (properties and index) begins.
+    member footer.MetadataOffsetBytes: int64 = footer.DataLengthBytes + footer.PartitionsLengthBytes
 
-    /// Bytes of filter, properties and index together.
-    member footer.MetadataLengthBytes: int =
-        footer.FilterLengthBytes + footer.PropertiesLengthBytes + footer.IndexLengthBytes
+    /// Bytes of properties and index together.
+    member footer.MetadataLengthBytes: int = footer.PropertiesLengthBytes + footer.IndexLengthBytes
 
     /// Where the properties begin.
-    member footer.PropertiesOffsetBytes: int64 = footer.FilterOffsetBytes + int64 footer.FilterLengthBytes
+    member footer.PropertiesOffsetBytes: int64 = footer.MetadataOffsetBytes
 
     /// Where the index begins.
     member footer.IndexOffsetBytes: int64 = footer.PropertiesOffsetBytes + int64 footer.PropertiesLengthBytes
@@ -82,7 +84,7 @@ module TableFormat =
 
     /// The newest version of the format, and the one that is written.
     [<Literal>]
-    let version = 1u
+    let version = 2u
 
     /// Bytes of the footer, in every version.
     [<Literal>]
@@ -98,8 +100,8 @@ module TableFormat =
     /// Appends a footer.
     let appendFooter (buffer: ByteBuffer) (footer: TableFooter) : unit =
         let start = buffer.Length
-        buffer.AppendU64(uint64 footer.FilterOffsetBytes)
-        buffer.AppendU32(uint32 footer.FilterLengthBytes)
+        buffer.AppendU64(uint64 footer.DataLengthBytes)
+        buffer.AppendU32(uint32 footer.PartitionsLengthBytes)
         buffer.AppendU32(uint32 footer.PropertiesLengthBytes)
         buffer.AppendU32(uint32 footer.IndexLengthBytes)
         buffer.AppendU32 version
@@ -123,11 +125,11 @@ module TableFormat =
             let stored = Coding.readU32 footer 24
             let computed = Checksum.compute (footer.Slice(0, 24))
             let foundVersion = Coding.readU32 footer 20
-            let filterOffset = Coding.readU64 footer 0
-            let filterLength = int64 (Coding.readU32 footer 8)
+            let dataLength = Coding.readU64 footer 0
+            let partitionsLength = int64 (Coding.readU32 footer 8)
             let propertiesLength = int64 (Coding.readU32 footer 12)
             let indexLength = int64 (Coding.readU32 footer 16)
-            let metadataLength = filterLength + propertiesLength + indexLength
+            let metadataLength = propertiesLength + indexLength
 
             if Coding.readU64 footer 28 <> magic then
                 Corruption.at
@@ -143,20 +145,20 @@ module TableFormat =
                 Corruption.at
                     file
                     footerOffset
-                    $"the table has format version %d{foundVersion}, and the newest this program knows is %d{version}"
+                    $"the table has format version %d{foundVersion}, and this program knows only version %d{version}"
             elif
-                filterOffset > uint64 footerOffset
-                || int64 filterOffset + metadataLength <> footerOffset
+                dataLength > uint64 footerOffset
+                || int64 dataLength + partitionsLength + metadataLength <> footerOffset
                 || metadataLength > int64 Array.MaxLength
             then
                 Corruption.at
                     file
                     footerOffset
-                    $"the footer speaks of %d{metadataLength} bytes of metadata at %d{filterOffset}, which do not end where it begins"
+                    $"the footer speaks of %d{dataLength}, %d{partitionsLength} and %d{metadataLength} bytes before it, and it begins at %d{footerOffset}"
             else
                 Ok {
-                    FilterOffsetBytes = int64 filterOffset
-                    FilterLengthBytes = int filterLength
+                    DataLengthBytes = int64 dataLength
+                    PartitionsLengthBytes = partitionsLength
                     PropertiesLengthBytes = int propertiesLength
                     IndexLengthBytes = int indexLength
                 }

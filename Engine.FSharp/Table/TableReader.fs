@@ -2,7 +2,14 @@ namespace LsmFs.Engine
 
 open System
 
-/// An opened table: immutable. It holds filter, properties and index, and never a data block; whoever reads one verifies it before use.
+/// What a block of a table holds.
+type BlockKind =
+    /// Entries (Block.fs).
+    | Data = 0
+    /// The index and the filter of some data blocks (Partition.fs).
+    | Partition = 1
+
+/// An opened table: immutable. It holds properties and index; whoever reads a partition or a data block opens it before use.
 [<Sealed>]
 type Table
     internal
@@ -10,15 +17,18 @@ type Table
         number: FileNumber,
         file: string,
         sizeBytes: int64,
+        footer: TableFooter,
         properties: TableProperties,
         metadata: byte[],
-        filterLength: int,
         index: TableIndex
     ) =
 
     let contains (key: ReadOnlySpan<byte>) =
         key.SequenceCompareTo properties.SmallestKey >= 0
         && key.SequenceCompareTo properties.LargestKey <= 0
+
+    let corruption (offsetBytes: int64) (reason: string) : Result<'value, Corruption> =
+        Corruption.at file offsetBytes reason
 
     /// The number in the file's name.
     member _.Number: FileNumber = number
@@ -28,6 +38,9 @@ type Table
 
     /// Bytes of the file.
     member _.SizeBytes: int64 = sizeBytes
+
+    /// Bytes of all data blocks, which begin at the start of the file.
+    member _.DataLengthBytes: int64 = footer.DataLengthBytes
 
     /// What the table holds.
     member _.Properties: TableProperties = properties
@@ -42,81 +55,128 @@ type Table
         + int64 (properties.SmallestKey.Length + properties.LargestKey.Length)
         + 512L
 
-    /// The only block that can hold the key: range check, then bloom filter, then index. `hash` is `KeyHash.compute key`.
-    /// O(log blocks), no allocation.
-    member _.TryLocate(key: ReadOnlySpan<byte>, hash: uint64) : BlockHandle voption =
-        if contains key && BloomFilter.mayContain metadata 0 filterLength hash then
-            ValueSome(index.BlockHandle(index.Find key))
+    /// Number of partitions.
+    member _.PartitionCount: int = index.PartitionCount
+
+    /// Where a partition lies. Throws `ArgumentOutOfRangeException`.
+    member _.PartitionHandle(partition: int) : BlockHandle = index.PartitionHandle partition
+
+    /// The only partition that can hold the key. O(log partitions), no allocation.
+    member _.TryLocate(key: ReadOnlySpan<byte>) : int voption =
+        if contains key then
+            ValueSome(index.Find key)
         else
             ValueNone
 
-    /// Number of data blocks.
-    member _.BlockCount: int = index.BlockCount
-
-    /// Where a data block lies. Throws `ArgumentOutOfRangeException`.
-    member _.BlockHandle(block: int) : BlockHandle = index.BlockHandle block
-
-    /// The first block that can hold a key not smaller than `key`; `BlockCount` when there is none. O(log blocks).
-    member _.FirstBlockAtOrAfter(key: ReadOnlySpan<byte>) : int =
+    /// The first partition that can hold a key not smaller than `key`; `PartitionCount` when there is none. O(log partitions).
+    member _.FirstPartitionAtOrAfter(key: ReadOnlySpan<byte>) : int =
         if key.SequenceCompareTo properties.SmallestKey <= 0 then
             0
         elif key.SequenceCompareTo properties.LargestKey > 0 then
-            index.BlockCount
+            index.PartitionCount
         else
             index.Find key
 
-    /// Checks a data block that was read to `offset` in `buffer`: what `Block.verify` checks, and that its keys lie where the index says, so that
-    /// the entries of the whole table ascend. O(length), no allocation unless it fails.
-    member _.VerifyBlock(block: int, buffer: byte[], offset: int) : Result<unit, Corruption> =
-        let handle = index.BlockHandle block
+    /// Opens a partition that was read to `offset` in `stored`: checksum, content, and that it fits the index. The content is good until the decoder
+    /// opens another block, or `stored` changes. O(length), no allocation unless it fails.
+    member _.OpenPartition
+        (decoder: BlockDecoder, partition: int, stored: byte[], offset: int)
+        : Result<BlockContent, Corruption> =
+        let handle = index.PartitionHandle partition
 
-        match Block.verify file handle buffer offset with
+        match decoder.Open(file, handle, "partition", stored, offset) with
         | Error corruption -> Error corruption
-        | Ok() ->
-            let firstEntry = Block.first buffer offset
-            let lastEntry = Block.last buffer offset handle.LengthBytes
-            let first = firstEntry.Key
-            let last = lastEntry.Key
+        | Ok content ->
+            let isFirst = (partition = 0)
 
-            let isAfterPrevious =
-                if block = 0 then
-                    first.SequenceEqual properties.SmallestKey
+            let before =
+                if isFirst then
+                    ReadOnlySpan<byte> properties.SmallestKey
                 else
-                    first.SequenceCompareTo(index.Separator(block - 1)) > 0
+                    index.Separator(partition - 1)
 
-            let isBeforeNext =
-                if block = index.BlockCount - 1 then
-                    last.SequenceEqual properties.LargestKey
-                else
-                    last.SequenceCompareTo(index.Separator block) <= 0
+            match Partition.findFault content isFirst before (index.Separator partition) footer.DataLengthBytes with
+            | ValueNone -> Ok content
+            | ValueSome fault -> corruption handle.OffsetBytes $"in a partition whose checksum is right, %s{fault}"
 
-            if isAfterPrevious && isBeforeNext then
-                Ok()
+    /// Opens a data block that was read to `offset` in `stored`: checksum, content, structure, and that its keys ascend. The content is good until the
+    /// decoder opens another block, or `stored` changes. O(length), no allocation unless it fails.
+    member _.OpenData
+        (decoder: BlockDecoder, handle: BlockHandle, stored: byte[], offset: int)
+        : Result<BlockContent, Corruption> =
+        match decoder.Open(file, handle, "data block", stored, offset) with
+        | Error corruption -> Error corruption
+        | Ok content ->
+            match Block.findFault content.Bytes content.Start content.Length with
+            | ValueNone -> Ok content
+            | ValueSome fault -> corruption handle.OffsetBytes $"in a data block whose checksum is right, %s{fault}"
+
+    /// Checks that the keys of an opened data block lie where its opened partition says, so that the entries of the whole table ascend.
+    /// O(1), no allocation unless it fails.
+    member _.CheckPlace
+        (number: int, partition: BlockContent, block: int, data: BlockContent)
+        : Result<unit, Corruption> =
+        let firstEntry = Block.first data.Bytes data.Start
+        let lastEntry = Block.last data.Bytes data.Start data.Length
+        let first = firstEntry.Key
+        let last = lastEntry.Key
+        let lastBlock = Partition.blockCount partition - 1
+
+        let isAfterPrevious =
+            if block > 0 then
+                first.SequenceCompareTo(Partition.separator partition (block - 1)) > 0
+            elif number > 0 then
+                first.SequenceCompareTo(index.Separator(number - 1)) > 0
             else
-                Corruption.at
-                    file
-                    handle.OffsetBytes
-                    "a data block whose checksum is right has keys that do not fit the index"
+                first.SequenceEqual properties.SmallestKey
+
+        let isBeforeNext =
+            if block = lastBlock && number = index.PartitionCount - 1 then
+                last.SequenceEqual properties.LargestKey
+            else
+                last.SequenceCompareTo(Partition.separator partition block) <= 0
+
+        if isAfterPrevious && isBeforeNext then
+            Ok()
+        else
+            corruption
+                (Partition.handle partition block).OffsetBytes
+                "a data block whose checksum is right has keys that do not fit the index"
+
+/// A block of a table that a lookup needs.
+[<Struct; NoEquality; NoComparison>]
+type BlockRequest = {
+    Table: Table
+    Handle: BlockHandle
+    Kind: BlockKind
+    /// The number of the partition that is wanted, or that speaks of the data block.
+    Partition: int
+} with
+
+    /// Opens the block, which was read to `offset` in `stored`; see `Table.OpenPartition` and `Table.OpenData`.
+    member request.Open(decoder: BlockDecoder, stored: byte[], offset: int) : Result<BlockContent, Corruption> =
+        if request.Kind = BlockKind.Partition then
+            request.Table.OpenPartition(decoder, request.Partition, stored, offset)
+        else
+            request.Table.OpenData(decoder, request.Handle, stored, offset)
 
 /// Opening tables.
 [<RequireQualifiedAccess>]
 module TableReader =
 
+    /// The content of one of the two stored blocks of the metadata, which are always raw.
     let private check
         (file: string)
         (what: string)
-        (footer: TableFooter)
+        (offsetBytes: int64)
         (metadata: byte[])
         (start: int)
         (length: int)
-        =
-        let offset = footer.MetadataOffsetBytes + int64 start
-        BlockTrailer.check file offset what (ReadOnlySpan<byte>(metadata, start, length))
+        : Result<int, Corruption> =
+        let stored = ReadOnlySpan<byte>(metadata, start, length)
 
-    let private checkFilter (file: string) (footer: TableFooter) (metadata: byte[]) : Result<unit, Corruption> =
-        match check file "filter" footer metadata 0 footer.FilterLengthBytes with
-        | Ok() when not (BloomFilter.isWellFormed (footer.FilterLengthBytes - BlockTrailer.lengthBytes)) ->
-            Corruption.at file footer.FilterOffsetBytes $"a filter cannot have %d{footer.FilterLengthBytes} bytes"
+        match StoredBlock.check file offsetBytes what stored with
+        | Ok _ when not (StoredBlock.isRaw stored) -> Corruption.at file offsetBytes $"the %s{what} is compressed"
         | result -> result
 
     let private readProperties
@@ -124,17 +184,15 @@ module TableReader =
         (footer: TableFooter)
         (metadata: byte[])
         : Result<TableProperties, Corruption> =
-        let start = footer.FilterLengthBytes
+        let offset = footer.PropertiesOffsetBytes
 
-        match check file "properties block" footer metadata start footer.PropertiesLengthBytes with
+        match check file "properties block" offset metadata 0 footer.PropertiesLengthBytes with
         | Error corruption -> Error corruption
-        | Ok() ->
-            let contentLength = footer.PropertiesLengthBytes - BlockTrailer.lengthBytes
-
-            match TableFormat.decodeProperties (ReadOnlySpan<byte>(metadata, start, contentLength)) with
+        | Ok contentLength ->
+            match TableFormat.decodeProperties (ReadOnlySpan<byte>(metadata, 0, contentLength)) with
             | Ok(struct (properties, length)) when length = contentLength -> Ok properties
-            | Ok _ -> Corruption.at file footer.PropertiesOffsetBytes "bytes follow the table properties"
-            | Error reason -> Corruption.at file footer.PropertiesOffsetBytes reason
+            | Ok _ -> Corruption.at file offset "bytes follow the table properties"
+            | Error reason -> Corruption.at file offset reason
 
     let private readIndex
         (file: string)
@@ -142,19 +200,23 @@ module TableReader =
         (metadata: byte[])
         (properties: TableProperties)
         : Result<TableIndex, Corruption> =
-        let start = footer.FilterLengthBytes + footer.PropertiesLengthBytes
+        let start = footer.PropertiesLengthBytes
 
-        match check file "index" footer metadata start footer.IndexLengthBytes with
-        | Error corruption -> Error corruption
-        | Ok() ->
-            let contentLength = footer.IndexLengthBytes - BlockTrailer.lengthBytes
-
-            TableIndex.Open(metadata, start, contentLength, footer.FilterOffsetBytes, properties)
+        check file "index" footer.IndexOffsetBytes metadata start footer.IndexLengthBytes
+        |> Result.bind (fun contentLength ->
+            TableIndex.Open(
+                metadata,
+                start,
+                contentLength,
+                footer.DataLengthBytes,
+                footer.PartitionsLengthBytes,
+                properties
+            )
             |> Result.mapError (fun reason -> {
                 File = file
                 OffsetBytes = footer.IndexOffsetBytes
                 Reason = $"in an index whose checksum is right, %s{reason}"
-            })
+            }))
 
     /// Opens a table from its two reads: the footer, and the `MetadataLengthBytes` at `MetadataOffsetBytes` that it speaks of. The table keeps
     /// `metadata`, which nobody may change from here on. O(metadata).
@@ -168,10 +230,7 @@ module TableReader =
         if metadata.Length <> footer.MetadataLengthBytes then
             invalidOp $"%d{metadata.Length} bytes of metadata were read, not %d{footer.MetadataLengthBytes}"
 
-        checkFilter file footer metadata
-        |> Result.bind (fun () -> readProperties file footer metadata)
+        readProperties file footer metadata
         |> Result.bind (fun properties ->
             readIndex file footer metadata properties
-            |> Result.map (fun index ->
-                let filterLength = footer.FilterLengthBytes - BlockTrailer.lengthBytes
-                Table(number, file, fileSizeBytes, properties, metadata, filterLength, index)))
+            |> Result.map (fun index -> Table(number, file, fileSizeBytes, footer, properties, metadata, index)))

@@ -25,10 +25,10 @@ internal sealed class BlockReads(TableBlocks blocks, ILogger log) : IDisposable
     internal long Count => Interlocked.Read(ref _count);
 
     /// <summary>Begins to read a block, or joins the read that is under way. The caller holds a reference.</summary>
-    internal PendingRead Request(Table table, BlockHandle handle)
+    internal PendingRead Request(in BlockRequest request)
     {
         PendingRead? read;
-        var key = (table.Number.Value, handle.OffsetBytes);
+        var key = (request.Table.Number.Value, request.Handle.OffsetBytes);
         lock (_gate)
         {
             if (_underWay.TryGetValue(key, out read))
@@ -37,7 +37,7 @@ internal sealed class BlockReads(TableBlocks blocks, ILogger log) : IDisposable
                 return read;
             }
 
-            read = new PendingRead(table, handle);
+            read = new PendingRead(request);
             read.AddReference();
             if (!_isStopping)
             {
@@ -74,22 +74,23 @@ internal sealed class BlockReads(TableBlocks blocks, ILogger log) : IDisposable
 
     private void RunThread()
     {
+        var decoder = new BlockDecoder();
         while (TryTake() is { } read)
         {
             try
             {
-                read.Run(blocks);
+                read.Run(blocks, decoder);
             }
             catch (Exception cause)
             {
                 // A fault of the program: the block's readers get an error, and the others are served.
-                log.TableUnreadable(read.Table.File, read.Handle.OffsetBytes, cause.ToString().ReplaceLineEndings(" "));
+                log.TableUnreadable(read.Request.Table.File, read.Request.Handle.OffsetBytes, cause.ToString().ReplaceLineEndings(" "));
             }
 
             lock (_gate)
             {
                 // Whoever asks from here on finds the block in the cache, or reads it again.
-                _underWay.Remove((read.Table.Number.Value, read.Handle.OffsetBytes));
+                _underWay.Remove((read.Request.Table.Number.Value, read.Request.Handle.OffsetBytes));
             }
 
             read.Complete();

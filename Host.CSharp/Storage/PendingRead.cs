@@ -14,19 +14,18 @@ internal interface IBlockWaiter
 /// The read of one block on a read thread, for everybody who wants it. Whoever asked for it holds a reference; the block's memory is given back with
 /// the last one, so that the block is there for its lookup even if the cache has evicted it again.
 /// </summary>
-internal sealed class PendingRead(Table table, BlockHandle handle)
+internal sealed class PendingRead(BlockRequest request)
 {
     private readonly Lock _lock = new();
     private readonly List<IBlockWaiter> _waiters = [];
     // The first one belongs to the read thread.
     private int _referenceCount = 1;
     private byte[]? _buffer;
+    private int _lengthBytes;
     private bool _isReadable;
     private volatile bool _isCompleted;
 
-    internal Table Table { get; } = table;
-
-    internal BlockHandle Handle { get; } = handle;
+    internal BlockRequest Request { get; } = request;
 
     /// <summary>Whether the read has ended, well or not.</summary>
     internal bool IsCompleted => _isCompleted;
@@ -38,7 +37,7 @@ internal sealed class PendingRead(Table table, BlockHandle handle)
     internal byte[] Block => _buffer!;
 
     /// <summary>Bytes of the opened block.</summary>
-    internal int LengthBytes => Handle.LengthBytes;
+    internal int LengthBytes => _lengthBytes;
 
     /// <summary>Calls the waiter on completion, once; false when that has been.</summary>
     internal bool TryAwait(IBlockWaiter waiter)
@@ -68,12 +67,21 @@ internal sealed class PendingRead(Table table, BlockHandle handle)
     }
 
     /// <summary>Reads the block; false when it is unreadable. On a read thread, before <see cref="Complete"/>.</summary>
-    internal void Run(TableBlocks blocks)
+    internal void Run(TableBlocks blocks, BlockDecoder decoder)
     {
-        _buffer = ArrayPool<byte>.Shared.Rent(Handle.LengthBytes);
+        _buffer = ArrayPool<byte>.Shared.Rent(Request.Handle.LengthBytes);
         try
         {
-            _isReadable = blocks.TryRead(Table, Handle, _buffer, isCached: true);
+            _isReadable = blocks.TryRead(Request, decoder, _buffer, isCached: true, out var content);
+            if (_isReadable && content.Bytes != _buffer)
+            {
+                // It lies in the decoder's buffer, which the next block will take.
+                ArrayPool<byte>.Shared.Return(_buffer);
+                _buffer = ArrayPool<byte>.Shared.Rent(content.Length);
+                content.Bytes.AsSpan(content.Start, content.Length).CopyTo(_buffer);
+            }
+
+            _lengthBytes = content.Length;
         }
         catch (ObjectDisposedException)
         {

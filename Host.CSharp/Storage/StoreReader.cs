@@ -12,12 +12,12 @@ public sealed class StoreReader : IDisposable
 
     private readonly Store _store;
     private readonly Epochs.Pin _pin;
-    // The block that was read last.
+    private readonly BlockDecoder _decoder = new();
+    // The block that was read last, as it is stored.
     private byte[] _block = [];
     private Snapshot? _snapshot;
     private StoreSnapshot? _held;
-    private Table? _missingTable;
-    private BlockHandle _missingBlock;
+    private BlockRequest _missing;
     private long _hitCount;
     private long _missCount;
 
@@ -118,19 +118,18 @@ public sealed class StoreReader : IDisposable
     }
 
     /// <summary>Bytes of the block that the last lookup missed.</summary>
-    internal int MissingLengthBytes => _missingBlock.LengthBytes;
+    internal int MissingLengthBytes => _missing.Handle.LengthBytes;
 
     /// <summary>Has the block read that the last lookup missed, unless it has been asked for, and keeps it among the wanted ones.</summary>
     internal PendingRead RequestMissing(WantedBlocks wanted)
     {
-        var table = _missingTable!;
-        if (wanted.Find(table, _missingBlock, isUse: false) is { } asked)
+        if (wanted.Find(in _missing, isUse: false) is { } asked)
         {
             return asked;
         }
 
         _missCount++;
-        var read = _store.Reads.Request(table, _missingBlock);
+        var read = _store.Reads.Request(in _missing);
         wanted.Add(read);
         return read;
     }
@@ -155,13 +154,13 @@ public sealed class StoreReader : IDisposable
     {
         while (step.Outcome == LookupOutcome.ReadBlock)
         {
-            switch (GetBlock(step.Table, step.Block, patience, wanted, out var block, out var lengthBytes))
+            switch (GetBlock(step.Request, patience, wanted, out var block, out var lengthBytes))
             {
                 case BlockState.AtHand:
                     step = Lookup.resume(snapshot, flush, key, nowSeconds, step, block, lengthBytes);
                     break;
                 case BlockState.NotNow:
-                    (_missingTable, _missingBlock) = (step.Table, step.Block);
+                    _missing = step.Request;
                     entry = default;
                     return LookupOutcome.ReadBlock;
                 default:
@@ -174,10 +173,10 @@ public sealed class StoreReader : IDisposable
         return step.Outcome;
     }
 
-    private BlockState GetBlock(Table table, BlockHandle handle, Patience patience, WantedBlocks? wanted, out byte[] block, out int lengthBytes)
+    private BlockState GetBlock(in BlockRequest request, Patience patience, WantedBlocks? wanted, out byte[] block, out int lengthBytes)
     {
         // First what was waited for: it is there whatever the cache has done since.
-        if (wanted is { Count: > 0 } && wanted.Find(table, handle, isUse: patience != Patience.LookAhead) is { } read)
+        if (wanted is { Count: > 0 } && wanted.Find(in request, isUse: patience != Patience.LookAhead) is { } read)
         {
             // Completion first: only then the rest is there.
             var state = !read.IsCompleted ? BlockState.NotNow : read.IsReadable ? BlockState.AtHand : BlockState.Unreadable;
@@ -187,7 +186,7 @@ public sealed class StoreReader : IDisposable
         }
 
         var isUse = patience is Patience.Wait or Patience.None;
-        if (_held is null && _store.Cache.Find(table.Number.Value, handle.OffsetBytes, isUse) is { } cached)
+        if (_held is null && _store.Cache.Find(request.Table.Number.Value, request.Handle.OffsetBytes, isUse) is { } cached)
         {
             _hitCount += isUse ? 1 : 0;
             block = cached.Buffer;
@@ -195,24 +194,27 @@ public sealed class StoreReader : IDisposable
             return BlockState.AtHand;
         }
 
-        block = _block;
-        lengthBytes = handle.LengthBytes;
-        if (!isUse && !_store.Cache.Takes(lengthBytes))
+        var storedLength = request.Handle.LengthBytes;
+        if (!isUse && !_store.Cache.Takes(storedLength))
         {
             // It would have to be read once more.
+            block = [];
+            lengthBytes = 0;
             return BlockState.NotNow;
         }
 
-        if (_block.Length < lengthBytes)
+        if (_block.Length < storedLength)
         {
-            block = _block = GC.AllocateUninitializedArray<byte>(Math.Max(lengthBytes, BlockLengthMin));
+            _block = GC.AllocateUninitializedArray<byte>(Math.Max(storedLength, BlockLengthMin));
         }
 
         var isCached = _held is null;
         var found =
-            patience != Patience.Wait ? _store.Blocks.TryReadNow(table, handle, block, isCached)
-            : _store.Blocks.TryRead(table, handle, block, isCached) ? BlockState.AtHand
+            patience != Patience.Wait ? _store.Blocks.TryReadNow(in request, _decoder, _block, isCached, out var content)
+            : _store.Blocks.TryRead(in request, _decoder, _block, isCached, out content) ? BlockState.AtHand
             : BlockState.Unreadable;
+        block = content.Bytes;
+        lengthBytes = content.Length;
         _missCount += found == BlockState.NotNow ? 0 : 1;
         return found;
     }

@@ -20,44 +20,54 @@ internal enum BlockState
 internal sealed class TableBlocks(TableFiles files, BlockCache cache, ILogger log)
 {
     /// <summary>
-    /// Reads a block to the start of <paramref name="buffer"/>, which has room for it, and opens it; false when it is unreadable. Throws
-    /// <see cref="ObjectDisposedException"/> when the table has been deleted, which does not happen to one in an entered snapshot.
+    /// Reads a block to the start of <paramref name="buffer"/>, which has room for it as it is stored, and opens it; false when it is unreadable. The
+    /// content lies at the start of the buffer, or of one of the decoder's. Throws <see cref="ObjectDisposedException"/> when the table has been deleted,
+    /// which does not happen to one in an entered snapshot.
     /// </summary>
-    internal bool TryRead(Table table, BlockHandle handle, byte[] buffer, bool isCached)
+    internal bool TryRead(in BlockRequest request, BlockDecoder decoder, byte[] buffer, bool isCached, out BlockContent content)
     {
         try
         {
-            files.Read(table, handle.OffsetBytes, buffer.AsSpan(0, handle.LengthBytes));
+            files.Read(request.Table, request.Handle.OffsetBytes, buffer.AsSpan(0, request.Handle.LengthBytes));
         }
         catch (IOException cause)
         {
-            log.TableUnreadable(table.File, handle.OffsetBytes, cause.Message);
+            log.TableUnreadable(request.Table.File, request.Handle.OffsetBytes, cause.Message);
+            content = default;
             return false;
         }
 
-        return TryOpen(table, handle, buffer, isCached);
+        return TryOpen(in request, decoder, buffer, isCached, out content);
     }
 
     /// <summary>Reads and opens a block if the operating system has it in memory.</summary>
-    internal BlockState TryReadNow(Table table, BlockHandle handle, byte[] buffer, bool isCached) =>
-        !files.TryReadNow(table, handle.OffsetBytes, buffer.AsSpan(0, handle.LengthBytes)) ? BlockState.NotNow
-        : TryOpen(table, handle, buffer, isCached) ? BlockState.AtHand
-        : BlockState.Unreadable;
-
-    /// <summary>Verifies a block as it was read, and puts it into the cache.</summary>
-    private bool TryOpen(Table table, BlockHandle handle, byte[] buffer, bool isCached)
+    internal BlockState TryReadNow(in BlockRequest request, BlockDecoder decoder, byte[] buffer, bool isCached, out BlockContent content)
     {
-        var verified = Block.verify(table.File, handle, buffer, 0);
-        if (verified.IsError)
+        if (!files.TryReadNow(request.Table, request.Handle.OffsetBytes, buffer.AsSpan(0, request.Handle.LengthBytes)))
         {
-            var damage = verified.ErrorValue;
+            content = default;
+            return BlockState.NotNow;
+        }
+
+        return TryOpen(in request, decoder, buffer, isCached, out content) ? BlockState.AtHand : BlockState.Unreadable;
+    }
+
+    /// <summary>Opens a block as it was read, and puts it into the cache.</summary>
+    private bool TryOpen(in BlockRequest request, BlockDecoder decoder, byte[] buffer, bool isCached, out BlockContent content)
+    {
+        var opened = request.Open(decoder, buffer, 0);
+        if (opened.IsError)
+        {
+            var damage = opened.ErrorValue;
             log.TableUnreadable(damage.File, damage.OffsetBytes, damage.Reason);
+            content = default;
             return false;
         }
 
+        content = opened.ResultValue;
         if (isCached)
         {
-            cache.Add(table.Number.Value, handle.OffsetBytes, buffer.AsSpan(0, handle.LengthBytes));
+            cache.Add(request.Table.Number.Value, request.Handle.OffsetBytes, content.Bytes.AsSpan(content.Start, content.Length));
         }
 
         return true;

@@ -11,12 +11,12 @@ internal sealed class WantedBlocks
     internal int Count => _reads.Count;
 
     /// <summary>The read of a block, or null when it was not asked for. A completed one is used now, if <paramref name="isUse"/> says so.</summary>
-    internal PendingRead? Find(Table table, BlockHandle handle, bool isUse)
+    internal PendingRead? Find(in BlockRequest request, bool isUse)
     {
         for (var index = 0; index < _reads.Count; index++)
         {
             var read = _reads[index].Read;
-            if (read.Handle.OffsetBytes == handle.OffsetBytes && read.Table.Number.Equals(table.Number))
+            if (read.Request.Handle.OffsetBytes == request.Handle.OffsetBytes && read.Request.Table == request.Table)
             {
                 _reads[index] = (read, _reads[index].IsUsed || (isUse && read.IsCompleted));
                 return read;

@@ -49,39 +49,51 @@ internal sealed class TableChecker(DataFolder folder, Progress progress, Action<
 
     private void CheckBlocks(TableFiles tables, Table table, TableCheck check)
     {
+        for (var partition = 0; partition < table.PartitionCount; partition++)
+        {
+            var handle = table.PartitionHandle(partition);
+            if (!TryRead(tables, table, handle.OffsetBytes, handle.LengthBytes))
+            {
+                check.SkipPartition(partition);
+                continue;
+            }
+
+            var opened = check.Partition(partition, _buffer, 0);
+            if (opened.IsError)
+            {
+                report(opened.ErrorValue);
+            }
+
+            progress.Advance(handle.LengthBytes, 0);
+            CheckDataBlocks(tables, table, check);
+        }
+    }
+
+    private void CheckDataBlocks(TableFiles tables, Table table, TableCheck check)
+    {
         var next = 0;
-        while (next < table.BlockCount)
+        while (next < check.BlockCount)
         {
             var first = next;
-            var start = table.BlockHandle(first).OffsetBytes;
+            var start = check.BlockHandle(first).OffsetBytes;
             var length = 0;
             do
             {
-                length += table.BlockHandle(next).LengthBytes;
+                length += check.BlockHandle(next).LengthBytes;
                 next++;
             }
-            while (next < table.BlockCount && table.BlockHandle(next).LengthBytes <= ReadLengthBytesMax - length);
+            while (next < check.BlockCount && check.BlockHandle(next).LengthBytes <= ReadLengthBytesMax - length);
 
-            if (length > _buffer.Length)
-            {
-                _buffer = new byte[length];
-            }
-
-            try
-            {
-                tables.Read(table, start, _buffer.AsSpan(0, length));
-            }
-            catch (IOException cause)
+            if (!TryRead(tables, table, start, length))
             {
                 check.Skip();
-                report(new Corruption(table.File, start, $"{length} bytes cannot be read: {cause.Message}"));
                 continue;
             }
 
             var before = check.EntryCount;
             for (var block = first; block < next; block++)
             {
-                var verified = check.Block(block, _buffer, (int)(table.BlockHandle(block).OffsetBytes - start));
+                var verified = check.Block(block, _buffer, (int)(check.BlockHandle(block).OffsetBytes - start));
                 if (verified.IsError)
                 {
                     report(verified.ErrorValue);
@@ -89,6 +101,25 @@ internal sealed class TableChecker(DataFolder folder, Progress progress, Action<
             }
 
             progress.Advance(length, check.EntryCount - before);
+        }
+    }
+
+    private bool TryRead(TableFiles tables, Table table, long offsetBytes, int length)
+    {
+        if (length > _buffer.Length)
+        {
+            _buffer = new byte[length];
+        }
+
+        try
+        {
+            tables.Read(table, offsetBytes, _buffer.AsSpan(0, length));
+            return true;
+        }
+        catch (IOException cause)
+        {
+            report(new Corruption(table.File, offsetBytes, $"{length} bytes cannot be read: {cause.Message}"));
+            return false;
         }
     }
 

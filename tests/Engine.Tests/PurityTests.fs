@@ -11,10 +11,11 @@ open System.Reflection.PortableExecutable
 open Expecto
 open LsmFs.Engine
 
-/// The assemblies that an engine may be made of: the language, the checksums, and the facades of the base library that hold data types.
+/// The assemblies that an engine may be made of: the language, checksums and compression, and the facades of the base library that hold data types.
 let private allowedAssemblies =
     set [
         "FSharp.Core"
+        "K4os.Compression.LZ4"
         "System.Collections"
         "System.Collections.Immutable"
         "System.IO.Hashing"
@@ -28,6 +29,7 @@ let private allowedAssemblies =
         "System.Text.Encoding.Extensions"
         // Volatile; its other types are refused below.
         "System.Threading"
+        "ZstdSharp"
     ]
 
 /// Namespaces that are refused with all below them, and what in them is data or a memory barrier after all.

@@ -120,7 +120,8 @@ let tests =
                     let entries = entriesOf [ output ]
                     // Entries and their slots, without what each block adds.
                     let least = entries |> List.sumBy (fun entry -> entry.Length + 3)
-                    let overhead = (2 + BlockTrailer.lengthBytes) * (openOrFail output.File).BlockCount
+                    let blockCount = (dataBlocks output.File (openOrFail output.File)).Length
+                    let overhead = (2 + StoredBlock.trailerLengthBytes) * blockCount
 
                     if index < outputs.Length - 1 then
                         Expect.isGreaterThanOrEqual
@@ -137,9 +138,9 @@ let tests =
                 let disk = Disk()
                 let tables = disk.StoreRun(tinyOptions, 6, modelFrom 1UL (first :: rest))
                 let victim = tables[int (uint32 at % uint32 tables.Length)]
-                let last = victim.BlockHandle(victim.BlockCount - 1)
-                let offset = uint32 at % uint32 (last.OffsetBytes + int64 last.LengthBytes) |> int
                 let file = disk.File victim
+                let last = victim.PartitionHandle(victim.PartitionCount - 1)
+                let offset = uint32 at % uint32 (last.OffsetBytes + int64 last.LengthBytes) |> int
                 file[offset] <- file[offset] ^^^ max 1uy flip
                 let source = TableRunSource(tables, KeyBounds.all, int readLength)
 

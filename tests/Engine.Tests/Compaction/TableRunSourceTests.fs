@@ -19,7 +19,11 @@ let private walk (disk: Disk) (bounds: KeyBounds) (readLengthBytesMax: int) (sou
         else
             Expect.equal (source.MoveNext()) SourceState.NeedsBlock "it waits until it is supplied"
             let read = source.Wanted
-            let blocks = [ for block in 0 .. read.Table.BlockCount - 1 -> read.Table.BlockHandle block ]
+
+            let blocks =
+                [ for number in 0 .. read.Table.PartitionCount - 1 -> read.Table.PartitionHandle number ]
+                @ (dataBlocks (disk.File read.Table) read.Table |> List.map _.Handle)
+
             let isOneBlock = List.contains read.Handle blocks
             Expect.isTrue (isOneBlock || read.Handle.LengthBytes <= readLengthBytesMax) "reads keep to their size"
             Expect.exists blocks (fun block -> block.OffsetBytes = read.Handle.OffsetBytes) "and begin with a block"
@@ -81,27 +85,39 @@ let tests =
                 let disk = Disk()
                 let table = disk.Store(tinyOptions, model)
                 let source = TableRunSource([| table |], boundsOf (Some from) (Some until), 1_000_000)
+                let (Key from), (Key until) = from, until
+                let blocks = dataBlocks (disk.File table) table
 
-                if source.MoveNext() = SourceState.NeedsBlock then
-                    let (Key from), (Key until) = from, until
-                    let read = source.Wanted
-                    let stop = read.Handle.OffsetBytes + int64 read.Handle.LengthBytes
-                    let first = table.BlockHandle(table.FirstBlockAtOrAfter(span from))
+                /// The last separator up to which everything is smaller than a key is before it.
+                let isBefore (key: byte[]) (block: DataBlock) =
+                    (Partition.separator block.In.Content block.Block).SequenceCompareTo(span key) < 0
 
-                    Expect.equal
-                        read.Handle.OffsetBytes
-                        first.OffsetBytes
-                        "it begins with the first block for the first key"
+                let mutable state = source.MoveNext()
 
-                    match table.FirstBlockAtOrAfter(span until) with
-                    | last when last < table.BlockCount ->
-                        let last = table.BlockHandle last
+                while state <> SourceState.Exhausted do
+                    if state = SourceState.NeedsBlock then
+                        let read = source.Wanted
+                        let stop = read.Handle.OffsetBytes + int64 read.Handle.LengthBytes
 
-                        Expect.isLessThanOrEqual
-                            stop
-                            (last.OffsetBytes + int64 last.LengthBytes)
-                            "and ends with the last for the last"
-                    | _ -> ())
+                        for block in blocks do
+                            let isRead =
+                                block.Handle.OffsetBytes >= read.Handle.OffsetBytes && block.Handle.OffsetBytes < stop
+
+                            if isRead then
+                                Expect.isFalse (isBefore from block) "nothing before the first block for the first key"
+
+                                match blocks |> List.tryFind (isBefore until >> not) with
+                                | Some last ->
+                                    Expect.isLessThanOrEqual
+                                        block.Handle.OffsetBytes
+                                        last.Handle.OffsetBytes
+                                        "nothing behind the last for the last"
+                                | None -> ()
+
+                        disk.Read read
+                        Expect.isOk (source.Supply()) "supplied"
+
+                    state <- source.MoveNext())
 
         test "tables that overlap are no run" {
             let disk = Disk()

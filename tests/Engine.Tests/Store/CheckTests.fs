@@ -14,15 +14,20 @@ let private checkBytes (file: byte[]) : Corruption list * TableProperties voptio
     | Ok table ->
         let check = TableCheck table
 
-        let damaged = [
-            for block in 0 .. table.BlockCount - 1 do
-                let handle = table.BlockHandle block
-                // At an offset of its own, as in a buffer of several blocks.
-                let buffer = Array.append [| 9uy; 9uy |] (Array.sub file (int handle.OffsetBytes) handle.LengthBytes)
+        // At an offset of its own, as in a buffer of several blocks.
+        let stored (handle: BlockHandle) =
+            Array.append [| 9uy; 9uy |] (Array.sub file (int handle.OffsetBytes) handle.LengthBytes)
 
-                match check.Block(block, buffer, 2) with
+        let damaged = [
+            for number in 0 .. table.PartitionCount - 1 do
+                match check.Partition(number, stored (table.PartitionHandle number), 2) with
                 | Error corruption -> corruption
                 | Ok() -> ()
+
+                for block in 0 .. check.BlockCount - 1 do
+                    match check.Block(block, stored (check.BlockHandle block), 2) with
+                    | Error corruption -> corruption
+                    | Ok() -> ()
         ]
 
         let recounted =
@@ -51,7 +56,7 @@ let private smallModel =
 /// Adds one to the byte at `field` of a block's content (from its end when it is negative), and makes the checksum right again.
 let private withByte (start: int) (length: int) (field: int) (file: byte[]) : byte[] =
     let changed = Array.copy file
-    let contentEnd = start + length - BlockTrailer.lengthBytes
+    let contentEnd = start + length - StoredBlock.trailerLengthBytes
     let at = if field < 0 then contentEnd + field else start + field
     changed[at] <- changed[at] + 1uy
     let checksum = Checksum.compute (ReadOnlySpan<byte>(changed, start, length - 4))
@@ -142,7 +147,7 @@ let tests =
 
         test "every changed byte of a table is found" {
             let file = build tinyOptions smallModel
-            Expect.isGreaterThan (openOrFail file).BlockCount 2 "blocks"
+            Expect.isGreaterThan (dataBlocks file (openOrFail file)).Length 2 "blocks"
 
             for offset in 0 .. file.Length - 1 do
                 for change in [ 1uy; 0x80uy ] do
@@ -177,7 +182,7 @@ let tests =
 
         test "a wrong fingerprint under a right checksum hides a key, and is found" {
             let file = build tinyOptions smallModel
-            let handle = (openOrFail file).BlockHandle 1
+            let handle = dataBlocks file (openOrFail file) |> List.item 1 |> _.Handle
             let start = int handle.OffsetBytes
 
             // Before the count of entries comes the last fingerprint.

@@ -37,6 +37,7 @@ type Expected = { Entries: Map<string, Write>; PendingAtSeconds: uint32 }
 /// Sizes that make a few writes fill memtables, blocks, tables and levels.
 let options: Options = {
     tinyOptions with
+        Compression = Compression.Lz4
         ChunkSizeBytes = 4096
         MemtableSizeBytes = 3000L
         TableSizeBytes = 900L
@@ -279,14 +280,18 @@ type Store() =
 
     /// Finds a key the way the host does, block by block.
     member _.Find(key: byte[], now: uint32) : LookupStep =
+        let decoder = BlockDecoder()
         let mutable step = Lookup.start snapshot (span key) now
 
         while step.Outcome = LookupOutcome.ReadBlock do
-            let file = tables[step.Table.Number]
-            let block = Array.sub file (int step.Block.OffsetBytes) step.Block.LengthBytes
+            let file = tables[step.Request.Table.Number]
+            let handle = step.Request.Handle
+            let block = Array.sub file (int handle.OffsetBytes) handle.LengthBytes
 
-            match Block.verify step.Table.File step.Block block 0 with
-            | Ok() -> step <- Lookup.resume snapshot snapshot.Flush (span key) now step block block.Length
+            match step.Request.Open(decoder, block, 0) with
+            | Ok content ->
+                let content = Array.sub content.Bytes content.Start content.Length
+                step <- Lookup.resume snapshot snapshot.Flush (span key) now step content content.Length
             | Error corruption -> failtest $"%O{corruption}"
 
         step

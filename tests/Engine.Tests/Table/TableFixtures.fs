@@ -26,6 +26,8 @@ let modelFrom (first: uint64) (writes: Write list) : Model =
 let tinyOptions: Options = {
     Options.ofBudget Options.memoryBudgetBytesMin with
         BlockSizeBytes = 160
+        PartitionSizeBytes = 100
+        Compression = Compression.None
         TableSizeBytes = 700L
 }
 
@@ -70,49 +72,111 @@ let openOrFail (file: byte[]) : Table =
     | Ok table -> table
     | Error corruption -> failtest $"%O{corruption}"
 
-/// Every entry of a table, each block verified before it is believed.
-let readAll (file: byte[]) (table: Table) : Result<byte[] list, Corruption> =
+/// A partition of a table, opened, in memory of its own.
+type OpenedPartition = { Number: int; Content: BlockContent }
+
+/// Where a data block is, by the partition that has it.
+type DataBlock = { In: OpenedPartition; Block: int; Handle: BlockHandle }
+
+let private sliceOf (file: byte[]) (handle: BlockHandle) : byte[] =
+    Array.sub file (int handle.OffsetBytes) handle.LengthBytes
+
+let private ownCopy (content: BlockContent) : BlockContent = {
+    Bytes = Array.sub content.Bytes content.Start content.Length
+    Start = 0
+    Length = content.Length
+}
+
+let openPartition (file: byte[]) (table: Table) (number: int) : Result<OpenedPartition, Corruption> =
+    table.OpenPartition(BlockDecoder(), number, sliceOf file (table.PartitionHandle number), 0)
+    |> Result.map (fun content -> { Number = number; Content = ownCopy content })
+
+/// The data blocks of a table, in order; fails on a damaged partition.
+let dataBlocks (file: byte[]) (table: Table) : DataBlock list = [
+    for number in 0 .. table.PartitionCount - 1 do
+        match openPartition file table number with
+        | Error corruption -> failtest $"%O{corruption}"
+        | Ok partition ->
+            for block in 0 .. Partition.blockCount partition.Content - 1 do
+                {
+                    In = partition
+                    Block = block
+                    Handle = Partition.handle partition.Content block
+                }
+]
+
+/// A data block, opened, in memory of its own.
+let openData (file: byte[]) (table: Table) (block: DataBlock) : Result<BlockContent, Corruption> =
+    table.OpenData(BlockDecoder(), block.Handle, sliceOf file block.Handle, 0)
+    |> Result.bind (fun content ->
+        table.CheckPlace(block.In.Number, block.In.Content, block.Block, content)
+        |> Result.map (fun () -> ownCopy content))
+
+/// The entries of an opened data block.
+let entriesOfBlock (content: BlockContent) : byte[] list =
     let cursor = BlockCursor()
+    cursor.Open(content.Bytes, content.Start, content.Length)
 
-    let rec go (block: int) (entries: byte[] list) =
-        if block = table.BlockCount then
-            Ok(List.rev entries)
+    [
+        while cursor.MoveNext() do
+            let entry = cursor.Current
+            entry.Bytes.ToArray()
+    ]
+
+/// Every entry of a table, each partition and each block opened before it is believed.
+let readAll (file: byte[]) (table: Table) : Result<byte[] list, Corruption> =
+    let rec readBlocks (partition: OpenedPartition) (block: int) (entries: byte[] list list) =
+        if block = Partition.blockCount partition.Content then
+            Ok entries
         else
-            let handle = table.BlockHandle block
-            let bytes = Array.sub file (int handle.OffsetBytes) handle.LengthBytes
+            let handle = Partition.handle partition.Content block
 
-            match table.VerifyBlock(block, bytes, 0) with
+            match openData file table { In = partition; Block = block; Handle = handle } with
             | Error corruption -> Error corruption
-            | Ok() ->
-                cursor.Open(bytes, 0, bytes.Length)
-                let mutable entries = entries
+            | Ok content -> readBlocks partition (block + 1) (entriesOfBlock content :: entries)
 
-                while cursor.MoveNext() do
-                    let entry = cursor.Current
-                    entries <- entry.Bytes.ToArray() :: entries
+    let rec readPartitions (number: int) (entries: byte[] list list) =
+        if number = table.PartitionCount then
+            Ok(entries |> List.rev |> List.concat)
+        else
+            match openPartition file table number with
+            | Error corruption -> Error corruption
+            | Ok partition ->
+                match readBlocks partition 0 entries with
+                | Error corruption -> Error corruption
+                | Ok entries -> readPartitions (number + 1) entries
 
-                go (block + 1) entries
+    readPartitions 0 []
 
-    go 0 []
-
-/// Looks a key up as the host does.
+/// Looks a key up as a lookup does: partition, filter, index, data block.
 let find (file: byte[]) (table: Table) (key: byte[]) : byte[] voption =
-    match table.TryLocate(span key, KeyHash.compute (span key)) with
+    match table.TryLocate(span key) with
     | ValueNone -> ValueNone
-    | ValueSome handle ->
-        // At an offset of its own in the buffer, because a cache may hold many blocks in one.
-        let buffer =
-            Array.concat [ [| 1uy; 2uy; 3uy |]; Array.sub file (int handle.OffsetBytes) handle.LengthBytes; [| 4uy |] ]
+    | ValueSome number ->
+        let decoder = BlockDecoder()
+        // At an offset of their own in the buffer, because a read may bring many blocks at once.
+        let stored (handle: BlockHandle) = Array.concat [ [| 1uy; 2uy; 3uy |]; sliceOf file handle; [| 4uy |] ]
 
-        Expect.isOk (Block.verify fileName handle buffer 3) "the block is whole"
+        let opened (result: Result<BlockContent, Corruption>) : BlockContent =
+            match result with
+            | Ok content -> content
+            | Error corruption -> failtest $"%O{corruption}"
 
-        match Block.tryFind buffer 3 handle.LengthBytes (span key) (KeyHash.compute (span key)) with
-        | ValueNone -> ValueNone
-        | ValueSome entry -> ValueSome(entry.Bytes.ToArray())
+        let partition = opened (table.OpenPartition(decoder, number, stored (table.PartitionHandle number), 3))
+        let hash = KeyHash.compute (span key)
+
+        if not (Partition.mayContain partition hash) then
+            ValueNone
+        else
+            let handle = Partition.handle partition (Partition.find partition (span key))
+            let data = opened (table.OpenData(decoder, handle, stored handle, 3))
+
+            match Block.tryFind data.Bytes data.Start data.Length (span key) hash with
+            | ValueNone -> ValueNone
+            | ValueSome entry -> ValueSome(entry.Bytes.ToArray())
 
 /// `content` as a stored block: with the right trailer.
 let store (content: byte[]) : byte[] =
     let buffer = ByteBuffer 64
-    buffer.Append(span content)
-    BlockTrailer.append buffer 0
+    StoredBlock.appendRaw buffer (span content)
     buffer.ToArray()

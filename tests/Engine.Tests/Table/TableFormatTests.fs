@@ -7,14 +7,14 @@ open LsmFs.Engine.Tests.Generators
 open LsmFs.Engine.Tests.TableFixtures
 
 let private footerOf
-    (filter: uint16)
+    (partitions: uint16)
     (properties: uint16)
     (index: uint16)
     (data: uint32)
     : TableFooter * byte[] * int64 =
     let footer = {
-        FilterOffsetBytes = int64 data
-        FilterLengthBytes = int filter
+        DataLengthBytes = int64 data
+        PartitionsLengthBytes = int64 partitions
         PropertiesLengthBytes = int properties
         IndexLengthBytes = int index
     }
@@ -43,29 +43,29 @@ let private forge (change: byte[] -> unit) (bytes: byte[]) : byte[] =
 [<Tests>]
 let tests =
     testList "TableFormat" [
-        property "a footer is read back" (fun filter properties index data ->
-            let footer, bytes, sizeBytes = footerOf filter properties index data
+        property "a footer is read back" (fun partitions properties index data ->
+            let footer, bytes, sizeBytes = footerOf partitions properties index data
             Expect.equal bytes.Length TableFormat.footerLengthBytes "length"
             decode sizeBytes bytes = Ok footer)
 
-        property "a footer fits one file size only" (fun filter properties index data (size: uint32) ->
-            let _, bytes, sizeBytes = footerOf filter properties index data
+        property "a footer fits one file size only" (fun partitions properties index data (size: uint32) ->
+            let _, bytes, sizeBytes = footerOf partitions properties index data
             Result.isOk (decode (int64 size) bytes) = (int64 size = sizeBytes))
 
         property
             "lengths that were changed under a right checksum are refused"
-            (fun filter properties index data (at: byte) (value: byte) ->
-                let _, bytes, sizeBytes = footerOf filter properties index data
+            (fun partitions properties index data (at: byte) (value: byte) ->
+                let _, bytes, sizeBytes = footerOf partitions properties index data
                 let at = int at % 20
                 let forged = bytes |> forge (fun bytes -> bytes[at] <- value)
                 Result.isOk (decode sizeBytes forged) = (bytes[at] = value))
 
-        test "an unknown version is named beside the newest known" {
+        test "an unknown version is named beside the one that is known" {
             let _, bytes, sizeBytes = footerOf 70us 80us 90us 4096u
             let newer = bytes |> forge (fun bytes -> bytes[23] <- 5uy)
             let reason = reasonOf (decode sizeBytes newer)
             Expect.stringContains reason "format version 5" "found"
-            Expect.stringContains reason $"knows is %d{TableFormat.version}" "known"
+            Expect.stringContains reason $"knows only version %d{TableFormat.version}" "known"
         }
 
         test "reasons help an operator" {

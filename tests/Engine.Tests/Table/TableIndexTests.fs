@@ -34,7 +34,7 @@ let private separatesShortest (last: byte[]) (next: byte[]) =
         | Some shorter -> Expect.isGreaterThanOrEqual (compare shorter next) 0 $"none of %d{length} bytes would do"
         | None -> ()
 
-/// Changes the table's file by `change`, which gets the start and the content of the index, and makes the index' checksum right again.
+/// Changes the table's file by `change`, which gets the content of the index, and makes the index' checksum right again.
 let private forgeIndex (file: byte[]) (change: byte[] -> byte[]) : byte[] =
     let footer =
         match TableFormat.decodeFooter fileName file.LongLength (ReadOnlySpan<byte>(file, file.Length - 36, 36)) with
@@ -50,20 +50,21 @@ let private forgeIndex (file: byte[]) (change: byte[] -> byte[]) : byte[] =
     forged.ToArray()
 
 /// An index as FORMATS.md describes it, written without the builder; `between` comes where nothing should be.
-let private indexOf (between: byte[]) (blocks: (string * int64) list) : byte[] =
+let private indexOf (between: byte[]) (partitions: (string * int64) list) : byte[] =
     let buffer = ByteBuffer 64
-    let ends = blocks |> List.scan (fun stop (separator, _) -> stop + separator.Length) 0 |> List.tail
 
-    for separator, _ in blocks do
+    let ends = partitions |> List.scan (fun stop (separator, _) -> stop + separator.Length) 0 |> List.tail
+
+    for separator, _ in partitions do
         buffer.Append(span (keyBytes separator))
 
     buffer.Append(span between)
 
-    for separatorEnd, (_, blockEnd) in List.zip ends blocks do
+    for separatorEnd, (_, partitionEnd) in List.zip ends partitions do
         buffer.AppendU32(uint32 separatorEnd)
-        buffer.AppendU64(uint64 blockEnd)
+        buffer.AppendU64(uint64 partitionEnd)
 
-    buffer.AppendU32(uint32 blocks.Length)
+    buffer.AppendU32(uint32 partitions.Length)
     buffer.ToArray()
 
 [<Tests>]
@@ -103,9 +104,9 @@ let tests =
                 | Error corruption -> Expect.equal corruption.File fileName "the file is named"
                 | Ok table ->
                     for Key key in keys do
-                        let block = table.FirstBlockAtOrAfter(span key)
-                        Expect.isTrue (block >= 0 && block <= table.BlockCount) "a block"
-                    // Whether the blocks lie where this index says is seen when they are read.
+                        let partition = table.FirstPartitionAtOrAfter(span key)
+                        Expect.isTrue (partition >= 0 && partition <= table.PartitionCount) "a partition"
+                    // Whether the partitions lie where this index says is seen when they are read.
                     match readAll forged table with
                     | Ok entries -> Expect.equal entries (List.ofSeq model.Values) "the entries"
                     | Error corruption -> Expect.equal corruption.File fileName "the file is named")
@@ -120,12 +121,16 @@ let tests =
             }
 
             let file =
-                build { tinyOptions with BlockSizeBytes = 60 } (modelFrom 1UL (List.map write [ 'a' .. 'f' ]))
+                build
+                    { tinyOptions with BlockSizeBytes = 60; PartitionSizeBytes = 1 }
+                    (modelFrom 1UL (List.map write [ 'a' .. 'f' ]))
 
             let table = openOrFail file
 
             let stop = [
-                for block in 0..2 -> (table.BlockHandle block).OffsetBytes + int64 (table.BlockHandle block).LengthBytes
+                for partition in 0..2 do
+                    let handle = table.PartitionHandle partition
+                    handle.OffsetBytes + int64 handle.LengthBytes - table.DataLengthBytes
             ]
 
             let index (separators: string list) (stops: int64 list) = indexOf [||] (List.zip separators stops)
@@ -144,13 +149,17 @@ let tests =
                 | Error corruption -> Expect.stringContains corruption.Reason "index" what
 
             refused "an empty index" [||]
-            refused "no blocks" (index [] [])
-            refused "more blocks than bytes" (Array.append right[.. right.Length - 5] [| 0uy; 1uy; 0uy; 0uy |])
-            refused "blocks that end before the filter" (index [ "b"; "d"; "f" ] [ stop[0]; stop[1]; stop[2] - 1L ])
-            refused "blocks that end after it" (index [ "b"; "d"; "f" ] [ stop[0]; stop[1]; stop[2] + 1L ])
-            refused "an empty block" (index [ "b"; "d"; "f" ] [ stop[0]; stop[0]; stop[2] ])
-            refused "blocks that go back" (index [ "b"; "d"; "f" ] [ stop[1]; stop[0]; stop[2] ])
-            refused "a block that ends past every number" (index [ "b"; "d"; "f" ] [ stop[0]; -1L; stop[2] ])
+            refused "no partitions" (index [] [])
+            refused "more partitions than bytes" (Array.append right[.. right.Length - 5] [| 0uy; 1uy; 0uy; 0uy |])
+
+            refused
+                "partitions that end before the properties"
+                (index [ "b"; "d"; "f" ] [ stop[0]; stop[1]; stop[2] - 1L ])
+
+            refused "partitions that end after them" (index [ "b"; "d"; "f" ] [ stop[0]; stop[1]; stop[2] + 1L ])
+            refused "an empty partition" (index [ "b"; "d"; "f" ] [ stop[0]; stop[0]; stop[2] ])
+            refused "partitions that go back" (index [ "b"; "d"; "f" ] [ stop[1]; stop[0]; stop[2] ])
+            refused "a partition that ends past every number" (index [ "b"; "d"; "f" ] [ stop[0]; -1L; stop[2] ])
             refused "equal separators" (index [ "b"; "b"; "f" ] stop)
             refused "descending separators" (index [ "d"; "b"; "f" ] stop)
             refused "a separator below the smallest key" (index [ ""; "d"; "f" ] stop)

@@ -74,7 +74,8 @@ let tests =
     testList "Table" [
         property "is read back whole, with its properties" (fun (first: Write) (rest: Write list) (takeEvery: byte) ->
             let model = modelFrom 9UL (first :: rest)
-            let file, properties = buildTaking (1 + int takeEvery) tinyOptions model
+            let options = { tinyOptions with Compression = enum<Compression>(int takeEvery % 3) }
+            let file, properties = buildTaking (1 + int takeEvery) options model
             let table = openOrFail file
             Expect.equal properties (expectedProperties model) "as counted"
             Expect.equal table.Properties properties "as stored"
@@ -90,6 +91,7 @@ let tests =
                         tinyOptions with
                             BloomBitsPerKey = int bits % 14
                             BlockSizeBytes = 30 + 10 * int bits
+                            Compression = enum<Compression>(int bits % 3)
                     }
                     model
 
@@ -98,46 +100,66 @@ let tests =
             for key in Seq.append (Seq.map keyBytes model.Keys) (Seq.map (fun (Key key) -> key) others) do
                 Expect.equal (find file table key |> ValueOption.toOption) (Map.tryFind (modelKey key) model) "found")
 
-        property "knows the first block for any key" (fun (first: Write) (rest: Write list) (Key from) ->
+        property "knows the first partition for any key" (fun (first: Write) (rest: Write list) (Key from) ->
             let model = modelFrom 1UL (first :: rest)
             let file = build tinyOptions model
             let table = openOrFail file
             let from = modelKey from
-            let block = table.FirstBlockAtOrAfter(span (keyBytes from))
-            let cursor = BlockCursor()
+            let partition = table.FirstPartitionAtOrAfter(span (keyBytes from))
 
-            let keysOf (block: int) = [
-                let handle = table.BlockHandle block
-                cursor.Open(file, int handle.OffsetBytes, handle.LengthBytes)
-
-                while cursor.MoveNext() do
-                    let entry = cursor.Current
-                    modelKey (entry.Key.ToArray())
-            ]
+            let keysOf (isWanted: int -> bool) =
+                dataBlocks file table
+                |> List.filter (fun block -> isWanted block.In.Number)
+                |> List.collect (fun block ->
+                    match openData file table block with
+                    | Ok content -> entriesOfBlock content
+                    | Error corruption -> failtest $"%O{corruption}")
+                |> List.map (fun entry ->
+                    let entry = entryOf entry
+                    modelKey (entry.Key.ToArray()))
 
             let isBefore key = String.CompareOrdinal(key, from) < 0
-            let keysBefore = [ 0 .. block - 1 ] |> List.collect keysOf
-            Expect.isTrue (keysBefore |> List.forall isBefore) "nothing is missed"
-            let rest = [ block .. table.BlockCount - 1 ] |> List.collect keysOf |> List.filter (isBefore >> not)
+            Expect.isTrue (keysOf (fun number -> number < partition) |> List.forall isBefore) "nothing is missed"
+            let rest = keysOf (fun number -> number >= partition) |> List.filter (isBefore >> not)
             Expect.equal rest (model.Keys |> Seq.filter (isBefore >> not) |> List.ofSeq) "everything follows"
 
-            if block < table.BlockCount - 1 then
-                Expect.exists (keysOf (block + 1)) (isBefore >> not) "and no block more than one is read in vain")
+            if partition < table.PartitionCount - 1 then
+                Expect.exists
+                    (keysOf (fun number -> number = partition + 1))
+                    (isBefore >> not)
+                    "and no partition more than one is read in vain")
 
         property "blocks keep to their size unless they hold one entry" (fun (first: Write) (rest: Write list) ->
             let file = build tinyOptions (modelFrom 1UL (first :: rest))
             let table = openOrFail file
-            let cursor = BlockCursor()
 
-            for block in 0 .. table.BlockCount - 1 do
-                let handle = table.BlockHandle block
-                cursor.Open(file, int handle.OffsetBytes, handle.LengthBytes)
-                let isSingle = cursor.MoveNext() && not (cursor.MoveNext())
-                Expect.isTrue (isSingle || handle.LengthBytes <= tinyOptions.BlockSizeBytes) $"block %d{block}")
+            for block in dataBlocks file table do
+                match openData file table block with
+                | Error corruption -> failtest $"%O{corruption}"
+                | Ok content ->
+                    let isSingle = (entriesOfBlock content).Length = 1
+
+                    Expect.isTrue
+                        (isSingle || content.Length <= tinyOptions.BlockSizeBytes)
+                        $"block %d{block.Block} of partition %d{block.In.Number}")
+
+        test "partitions keep to their size" {
+            let writes = [ for number in 100..999 -> plain $"key%d{number}" "value" ]
+            let options = { tinyOptions with PartitionSizeBytes = 300 }
+            let table = openOrFail (build options (modelFrom 1UL writes))
+            let file = build options (modelFrom 1UL writes)
+            Expect.isGreaterThan table.PartitionCount 10 "there are many"
+
+            for number in 0 .. table.PartitionCount - 1 do
+                match openPartition file table number with
+                // One block more, and the rest of a line of the filter.
+                | Ok partition -> Expect.isLessThan partition.Content.Length (300 + 100 + 64) $"partition %d{number}"
+                | Error corruption -> failtest $"%O{corruption}"
+        }
 
         test "every damaged byte is detected" {
             let file = build smallOptions smallModel
-            Expect.equal (openOrFail file).BlockCount 3 "blocks"
+            Expect.equal (dataBlocks file (openOrFail file)).Length 3 "blocks"
             Expect.equal (readWhole file) (Ok(List.ofSeq smallModel.Values)) "whole"
 
             for offset in 0 .. file.Length - 1 do
@@ -172,11 +194,12 @@ let tests =
             let writes = [ for letter in 'a' .. 'f' -> plain (string letter) "value" ]
             let file = build options (modelFrom 1UL writes)
             let table = openOrFail file
-            Expect.equal table.BlockCount 3 "blocks"
+            let blocks = dataBlocks file table
+            Expect.equal blocks.Length 3 "blocks"
 
             for source, target in Seq.allPairs [ 0..2 ] [ 0..2 ] do
                 if source <> target then
-                    let from, into = table.BlockHandle source, table.BlockHandle target
+                    let from, into = blocks[source].Handle, blocks[target].Handle
                     Expect.equal from.LengthBytes into.LengthBytes "blocks of one size"
                     let damaged = Array.copy file
                     Array.Copy(file, from.OffsetBytes, damaged, into.OffsetBytes, int64 from.LengthBytes)
@@ -232,6 +255,6 @@ let tests =
             let file = build { tinyOptions with BlockSizeBytes = 65536 } model
             let table = openOrFail file
             Expect.equal (readAll file table) (Ok(List.ofSeq model.Values)) "entries"
-            Expect.equal table.BlockCount 3 "a block of its own"
+            Expect.equal (dataBlocks file table).Length 3 "a block of its own"
         }
     ]

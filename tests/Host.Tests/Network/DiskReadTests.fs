@@ -33,6 +33,8 @@ type private ColdServer(setting: Setting, cacheSizeBytes: int64) =
                 EngineOptions = {
                     Options.ofBudget (64L <<< 20) with
                         BlockSizeBytes = 512
+                        // A partition for each data block, so that other keys need other blocks, and each key two.
+                        PartitionSizeBytes = 1
                         CacheSizeBytes = cacheSizeBytes
                 }
             ),
