@@ -34,7 +34,8 @@ let private row (policy: Policy) (result: Measurement) : string =
         ]
     )
 
-/// `dotnet run -c Release --project bench/Compaction -- [workload ...] [--only policy, or a part of names] [--keys count]`
+/// `dotnet run -c Release --project bench/Compaction -- [workload ...] [--only policy, or a part of names] [--keys count]`, or `steady` for throughput
+/// over time
 [<EntryPoint>]
 let main argv =
     let optional (name: string) (otherwise: string) =
@@ -55,7 +56,12 @@ let main argv =
         | [] -> Policy.all options |> List.filter (fun policy -> policy.Name.Contains only)
         | exact -> exact
 
-    for workload in workloads do
+    let isSteady = Array.contains "steady" argv
+
+    if isSteady then
+        Steady.report options workloads.Head
+
+    for workload in (if isSteady then [] else workloads) do
         printfn $"\n{workload.Name}\n"
         printfn "| policy | write | space | peak | asked | read | runs | largest job | level 0 | stalled |"
         printfn "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"

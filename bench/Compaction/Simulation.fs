@@ -27,7 +27,7 @@ type Measurement = {
 
 /// A job between the decision and its installation.
 [<NoEquality; NoComparison>]
-type private RunningJob = {
+type internal RunningJob = {
     Edit: VersionEdit
     InputBytes: int64
     OutputBytes: int64
@@ -36,7 +36,7 @@ type private RunningJob = {
 
 /// A store of tables without bytes. Mutable inside, a function from outside: one workload through one policy.
 [<Sealed>]
-type private SimulatedStore(options: Options, policy: Policy, levelCount: int) =
+type internal SimulatedStore(options: Options, policy: Policy, levelCount: int) =
     let runs = Dictionary<FileNumber, SortedRun>()
     let choose = policy.Start()
     let mutable version = Version.empty levelCount

@@ -97,6 +97,38 @@ let tests =
                         }
                         "counts")
 
+        property
+            "a table overlaps ten tables two levels down at most, and ends no sooner than it must"
+            (fun (history: History) (shape: int) ->
+                // One table there for each first byte of a key, and one size for all that a job could write.
+                let ranges = [|
+                    for first in 0..255 -> { Smallest = [| byte first |]; Largest = Array.create 300 (byte first) }
+                |]
+
+                let rules = {
+                    keepAll with
+                        OlderRanges = [| [| { Smallest = [||]; Largest = Array.create 300 255uy } |] |]
+                        GrandparentRanges = ranges
+                }
+
+                let options = { tinyOptions with TableSizeBytes = System.Int64.MaxValue }
+                let disk = Disk()
+
+                match run disk (Job(options, openSources disk shape history, rules)) with
+                | Error corruption -> failtest $"%O{corruption}"
+                | Ok outputs ->
+                    Expect.equal (entriesOf outputs) (newest history |> Map.toList |> List.map snd) "all entries"
+
+                    for output in outputs do
+                        let first, last = output.Properties.SmallestKey[0], output.Properties.LargestKey[0]
+                        Expect.isLessThan (int last - int first) JobRules.grandparentCountMax "few below it"
+
+                    for left, right in List.pairwise outputs do
+                        Expect.isGreaterThanOrEqual
+                            (int right.Properties.SmallestKey[0] - int left.Properties.SmallestKey[0])
+                            JobRules.grandparentCountMax
+                            "the next entry was beyond them")
+
         property "starts a new table when one is large enough" (fun (history: History) ->
             let disk = Disk()
 

@@ -137,6 +137,7 @@ let read (script: Script) : Options * PickingInput =
 let plansOf (options: Options) (input: PickingInput) : CompactionPlan list =
     let rec go (input: PickingInput) (plans: CompactionPlan list) =
         match Picking.pick options input with
+        | Some plan when plans.Length > 200 -> failwith $"{CompactionPlan.print plan}, and never an end"
         | Some plan -> go { input with Running = plan :: input.Running } (plan :: plans)
         | None -> List.rev plans
 

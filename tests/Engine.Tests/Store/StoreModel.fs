@@ -219,6 +219,12 @@ type Store() =
             running <- running |> List.filter (fun (other, _) -> not (obj.ReferenceEquals(other, plan)))
             removeFiles ()
 
+    /// Whether compactions go on.
+    member _.HasRunning: bool = not running.IsEmpty
+
+    /// Tables that compactions do not read.
+    member _.QuarantinedCount: int = quarantined.Length
+
     member store.Compact(now: uint32) : bool =
         let hasBegun = store.Begin now
 

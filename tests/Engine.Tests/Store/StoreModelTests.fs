@@ -154,6 +154,33 @@ let tests =
         testPropertyWithConfig config "any history of a store reads like a map" (fun (steps: Step list) ->
             run steps |> ignore)
 
+        testPropertyWithConfig
+            { config with maxTest = 100 }
+            "left alone, a store comes to an end with its compactions, and reads as before"
+            (fun (steps: Step list) ->
+                let store = run steps
+
+                let entries () =
+                    Version.tables store.Snapshot.Version |> Seq.sumBy (fun (_, table) -> table.Properties.EntryCount)
+
+                let now = start + 200_000u
+
+                while store.HasRunning do
+                    store.End 0
+
+                // Each takes an entry a level down, or out.
+                let mutable left = entries () * int64 options.LevelCount + 1L
+
+                while store.Compact now do
+                    left <- left - 1L
+                    Expect.isGreaterThan left 0L "it ends"
+
+                if store.QuarantinedCount = 0 then
+                    for _, table in Version.tables store.Snapshot.Version do
+                        Expect.isFalse
+                            (table.Properties.LatestExpirySeconds <> 0u)
+                            "what has expired by now does not lie in tables of its own")
+
         testCase "tombstones and shadowed values do not pile up" (fun () ->
             let write index value = {
                 WriteKey = [| byte (index % 50) |]
