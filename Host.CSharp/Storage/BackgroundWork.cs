@@ -244,6 +244,11 @@ internal sealed class BackgroundWork : IDisposable
 
             // Whoever finds a plan lets the next one look for another.
             var hasWorked = Compactions.TryWork(WakeCompactors, _stopping.Token);
+            if (!hasWorked)
+            {
+                _store.SettleUndecided();
+            }
+
             Volatile.Write(ref failure, null);
             return hasWorked;
         }

@@ -351,6 +351,18 @@ public sealed class Store : IDisposable
         }
     }
 
+    /// <summary>Deletes the tables of edits that may be on disk, when no other edit does so: one that says nothing new ends the doubt.</summary>
+    internal void SettleUndecided()
+    {
+        lock (_manifestLock)
+        {
+            if (_undecided.Count > 0)
+            {
+                Install([], current => Work.withFlush(current, VersionEditModule.empty), (_, before) => before);
+            }
+        }
+    }
+
     private void Delete(IEnumerable<FileNumber> tables)
     {
         foreach (var table in tables)

@@ -14,6 +14,7 @@ open LsmFs.Host.Tests.DiskScript
 open LsmFs.Host.Tests.SimulatedDisk
 
 let private noSpace () : exn = IOException("No space left on device", 28)
+let private readOnly () : exn = IOException("Read-only file system", 30)
 let private inputOutput () : exn = IOException("Input/output error", 5)
 
 /// Once more when it fails, which it does once.
@@ -195,6 +196,47 @@ let tests =
         everyOperation "no space, three times" 9 3 noSpace
         everyOperation "input/output error, once" 1 1 inputOutput
         everyOperation "input/output error, twice" 9 2 inputOutput
+        everyOperation "read-only, twice" 9 2 readOnly
+
+        for kind in [ ".wal"; ".sst"; "MANIFEST" ] do
+            testCase $"a sync that failed is not tried again: {kind}" (fun () ->
+                let disk = SimulatedDisk DiskImage.empty
+                use store = openOn disk
+                let mutable failed: string option = None
+                let mutable isRetried = false
+
+                disk.FailWith(fun operation ->
+                    if operation.Kind <> "sync" || not (operation.File.Contains kind) then
+                        None
+                    elif failed.IsNone then
+                        failed <- Some operation.File
+                        Some(inputOutput ())
+                    else
+                        isRetried <- isRetried || failed = Some operation.File
+                        None)
+
+                let put () =
+                    let writes = Writes [ Put(1, "one"B) ]
+                    store.Submit writes
+                    writes.Wait()
+
+                let first = put ()
+
+                if kind = ".wal" then
+                    first |> Expect.isSome "refused"
+                    put () |> Option.exists _.Contains("restarted") |> Expect.isTrue "and from now on"
+                    read store |> Expect.equal "reads go on" Map.empty
+                else
+                    first |> Expect.isNone "accepted"
+                    Expect.throwsT<StoreException> "the flush" (fun () -> store.Flush())
+
+                    SpinWait.SpinUntil((fun () -> store.Current.Frozen.Length = 0), TimeSpan.FromSeconds 5.0)
+                    |> Expect.isTrue "flushed with another file"
+
+                    read store |> Expect.equal "what was written" (Map.ofList [ 1, "one"B ])
+
+                failed |> Expect.isSome "a sync failed"
+                isRetried |> Expect.isFalse "tried again")
 
         testCase "a table of an edit that may be on disk stays until a manifest without the edit is in force" (fun () ->
             let disk = SimulatedDisk DiskImage.empty
