@@ -14,7 +14,6 @@ internal sealed record WorkFailure(DiskTrouble Trouble, string Reason);
 /// </summary>
 internal sealed class BackgroundWork : IDisposable
 {
-    private const int CompactorCountMax = 4;
     private const string FlushName = "a flush";
     private const string CompactionName = "a compaction";
     private static readonly TimeSpan ClockInterval = TimeSpan.FromSeconds(1);
@@ -36,7 +35,7 @@ internal sealed class BackgroundWork : IDisposable
     {
         _store = store;
         Compactions = new Compactions(store, Counters);
-        _compactionFailures = new WorkFailure?[Math.Clamp(Environment.ProcessorCount / 2, 1, CompactorCountMax)];
+        _compactionFailures = new WorkFailure?[store.Options.CompactionThreadCount];
         _flusher = new Thread(() => RunThread(_flushWanted, TryFlush, failure => _flushFailure = failure, FlushName)) { IsBackground = true, Name = "lsmfs-flush" };
         _compactors = [.. _compactionFailures.Select((_, index) => new Thread(() => RunCompactor(index)) { IsBackground = true, Name = $"lsmfs-compact{index}" })];
     }

@@ -23,6 +23,9 @@ public sealed record StoreOptions
     /// <summary>The files; for tests.</summary>
     internal FileSystem FileSystem { get; init; } = FileSystem.OfOperatingSystem;
 
+    /// <summary>How many compactions may go on at a time; for tests.</summary>
+    internal int CompactionThreadCount { get; init; } = Math.Clamp(Environment.ProcessorCount / 2, 1, 4);
+
     /// <summary>How long failed background work waits until it is tried again; for tests.</summary>
     internal TimeSpan RetryDelay { get; init; } = TimeSpan.FromSeconds(1);
 

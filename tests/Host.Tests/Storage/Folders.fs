@@ -31,7 +31,14 @@ let tinyOptions: Options = {
 /// Opens a store with tiny sizes.
 let openWith (durability: Durability) (clock: TimeProvider) (folder: string) : Store =
     Store.Open(
-        StoreOptions(DataFolder = folder, Durability = durability, EngineOptions = tinyOptions, Clock = clock),
+        StoreOptions(
+            DataFolder = folder,
+            Durability = durability,
+            EngineOptions = tinyOptions,
+            Clock = clock,
+            // More than the machine would have, so that plans meet.
+            CompactionThreadCount = 3
+        ),
         NullLogger.Instance
     )
 
