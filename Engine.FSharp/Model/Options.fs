@@ -37,7 +37,7 @@ type Options = {
     Compression: Compression
     /// A compaction starts a new table when the current one holds this much.
     TableSizeBytes: int64
-    /// Bits of bloom filter for each key of a table.
+    /// Bits of bloom filter for each key of the store; `FilterBudget` divides them among the levels. In a `TableBuilder`, those of each key of its tables.
     BloomBitsPerKey: int
     /// Tables in level 0 that make it due for compaction.
     LevelZeroTableCountTrigger: int

@@ -133,7 +133,13 @@ module Work =
         let levels = snapshot.Version.Levels
         let levelZero = levels[0] |> Seq.map (fun table -> rangesOf [| table |])
         let deeper = levels |> Seq.skip 1 |> Seq.map rangesOf
-        let whole = { options with TableSizeBytes = System.Int64.MaxValue }
+
+        let whole = {
+            options with
+                TableSizeBytes = System.Int64.MaxValue
+                BloomBitsPerKey = FilterBudget.bitsPerKey options snapshot.Version 0
+        }
+
         Job(whole, [| MemtableSource oldest.Memtable |], rules snapshot nowSeconds (Seq.append levelZero deeper))
 
     /// The edit that puts the tables made of the oldest frozen memtable in level 0.
@@ -203,4 +209,9 @@ module Work =
                 GrandparentRanges = deeper |> Array.tryHead |> Option.defaultValue [||]
         }
 
-        Job(options, sources, rules)
+        let filtered = {
+            options with
+                BloomBitsPerKey = FilterBudget.bitsPerKey options snapshot.Version plan.OutputLevel
+        }
+
+        Job(filtered, sources, rules)

@@ -34,6 +34,26 @@ module BloomFilter =
         else
             bitsPerKey * 6 / 10 |> max 1 |> min 12
 
+    /// The part of the keys that are not in a filter with this many bits for each key which it lets through; 1 without bits. The keys of a line are
+    /// Poisson distributed, and a line with more of them lets more through (Putze, Sanders, Singler, section 3). O(512 / bits).
+    let falsePositiveRate (bitsPerKey: int) : float =
+        if bitsPerKey <= 0 then
+            1.0
+        else
+            let lineBits = float (lineLengthBytes * 8)
+            let meanKeys = lineBits / float bitsPerKey
+            let probes = float (probeCountOf bitsPerKey)
+            let keysMax = int (meanKeys + 10.0 * sqrt meanKeys) + 10
+            let mutable weightLog = -meanKeys
+            let mutable rate = 0.0
+
+            for keys in 1..keysMax do
+                weightLog <- weightLog + log (meanKeys / float keys)
+                let bitsSet = 1.0 - (1.0 - 1.0 / lineBits) ** (probes * float keys)
+                rate <- rate + exp weightLog * bitsSet ** probes
+
+            rate
+
     let private lineCountOf (bitsPerKey: int) (keyCount: int) : int =
         if bitsPerKey <= 0 then
             0

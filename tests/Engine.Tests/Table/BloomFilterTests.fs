@@ -44,6 +44,14 @@ let tests =
             Expect.isLessThan (falsePositiveRate 5 30_000) 0.12 "5 bits"
         }
 
+        test "lets through what is expected of it, at every number of bits that tables have" {
+            for bitsPerKey in FilterBudget.bitsPerKeyMin .. FilterBudget.bitsPerKeyMax do
+                let measured = falsePositiveRate bitsPerKey 100_000
+                let expected = BloomFilter.falsePositiveRate bitsPerKey
+                let error = abs (measured - expected)
+                Expect.isLessThan error (0.1 * expected + 0.0005) $"%d{bitsPerKey} bits: %f{measured}, not %f{expected}"
+        }
+
         test "of no keys contains none" {
             let filter = filterOf 10 [||]
             Expect.equal filter.Length (BloomFilter.lineLengthBytes + 1) "one empty line"
