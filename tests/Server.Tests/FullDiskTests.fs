@@ -31,7 +31,8 @@ let private onDisk (kind: Disk) (body: string -> unit) : unit =
            | Ext4 ->
                using (File.Create image) (fun file -> file.SetLength(40L <<< 20))
 
-               isDone "mkfs.ext4" [ "-q"; "-F"; "-m"; "0"; image ] && isDone "mount" [ "-o"; "loop"; image; mount ]
+               isDone "mkfs.ext4" [ "-q"; "-F"; "-m"; "0"; image ]
+               && isDone "mount" [ "-o"; "loop,errors=remount-ro"; image; mount ]
 
     if not isMounted then
         skiptest $"no {kind} can be mounted here: that takes root, mount and mkfs.ext4"
@@ -122,6 +123,40 @@ let private fullDisk (durability: string) (disk: string) : unit =
     Expect.isTrue (client.TryGet "back").IsSome "a new value"
     again.StopCleanly()
 
+/// Makes the kernel find an error in an ext4 file system, upon which it lets nobody write to it any more.
+let private makeReadOnly (disk: string) : unit =
+    let device =
+        File.ReadAllLines "/proc/mounts"
+        |> Array.map _.Split(' ')
+        |> Array.find (fun words -> words[1] = disk)
+        |> Array.head
+
+    let trigger = $"/sys/fs/ext4/{Path.GetFileName device}/trigger_fs_error"
+
+    if not (File.Exists trigger) then
+        skiptest $"the kernel has no {trigger}"
+
+    File.WriteAllText(trigger, "a test")
+
+let private readOnlyDisk (disk: string) : unit =
+    let data = Path.Combine(disk, "data")
+    use server = ServerProcess.Start data
+    use client = new TextClient(server.Port)
+    Expect.equal (client.Store("set kept 0 0", "value"B)) "STORED" "before"
+    makeReadOnly disk
+
+    for request in [ "delete kept"; "flush_all"; "delete kept" ] do
+        Expect.equal (client.Ask request) "SERVER_ERROR the disk is read-only" request
+
+    Expect.equal (client.Store("set new 0 0", "value"B)) "SERVER_ERROR the disk is read-only" "a value"
+    Expect.equal (client.TryGetText "kept") (Some "value") "reads go on"
+    let told = server.Errors |> List.filter _.Contains("writes are refused: Read-only")
+    Expect.equal told.Length 1 $"told once: {server.Errors}"
+    server.Kill()
+    let again = Executable.run Executable.lsmfs [ "-p"; "0"; "--data"; data ]
+    Expect.equal again.ExitCode 1 "a start on a read-only disk"
+    Expect.all again.Errors _.Contains("Read-only file system") $"{again.Errors}"
+
 [<Tests>]
 let tests =
     testSequenced
@@ -129,4 +164,7 @@ let tests =
         for disk, durability in [ Tmpfs, "sync"; Tmpfs, "os"; Ext4, "sync"; Ext4, "os" ] do
             testCase $"deletes go on, the store opens, values come back: {disk}, {durability}" (fun () ->
                 onDisk disk (fullDisk durability))
+
+        testCase "on a disk that became read-only writes are refused with the reason, and reads go on" (fun () ->
+            onDisk Ext4 readOnlyDisk)
     ]
