@@ -13,6 +13,7 @@ type ServeArguments =
     | [<AltCommandLine("-I"); EqualsAssignment>] Max_Item_Size of size: string
     | [<EqualsAssignment>] Data of folder: string
     | [<EqualsAssignment>] Durability of mode: string
+    | [<EqualsAssignment>] Compression of method: string
     | [<AltCommandLine("-v")>] Verbose
     | [<AltCommandLine("-V")>] Version
     | [<AltCommandLine("-h")>] Help
@@ -30,6 +31,7 @@ type ServeArguments =
             | Data _ -> "folder of the data, created when missing (default: ./data)"
             | Durability _ ->
                 "when a write is acknowledged: sync, once it is on disk; os, once the operating system has it; memory, at once, and nothing is logged (default: sync)"
+            | Compression _ -> "how new tables are compressed: none; lz4, fast; zstd, smaller and slower (default: lz4)"
             | Verbose -> "say more on stderr; -vv more still"
             | Version -> "print the version and stop"
             | Help -> "print this and stop"

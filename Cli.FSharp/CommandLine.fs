@@ -50,6 +50,9 @@ type CommandLine private () =
             let! durability =
                 valueOf (results.TryGetResult ServeArguments.Durability) Values.parseDurability Durability.Sync
 
+            let! compression =
+                valueOf (results.TryGetResult ServeArguments.Compression) Values.parseCompression Compression.Lz4
+
             do!
                 if int64 valueSize > memoryBudget / 2L then
                     Error "-I must be at most half of -m"
@@ -65,6 +68,7 @@ type CommandLine private () =
                 Verbosity = (results.GetResults Verbose).Length
                 DataFolder = folder
                 Durability = durability
+                Compression = compression
             }
         }
 

@@ -36,4 +36,6 @@ type ServeOptions = {
     DataFolder: string
     /// When a write is acknowledged.
     Durability: Durability
+    /// How new tables are compressed.
+    Compression: Compression
 }

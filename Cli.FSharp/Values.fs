@@ -107,6 +107,15 @@ module Values =
         | _ -> None
         |> orRefuse "--durability" (fun () -> "sync, os or memory") text
 
+    /// The value of `--compression`.
+    let parseCompression (text: string) : Result<Compression, string> =
+        match text with
+        | "none" -> Some Compression.None
+        | "lz4" -> Some Compression.Lz4
+        | "zstd" -> Some Compression.Zstd
+        | _ -> None
+        |> orRefuse "--compression" (fun () -> "none, lz4 or zstd") text
+
     /// The value of a flag that names a folder.
     let parseFolder (flag: string) (text: string) : Result<string, string> =
         (if String.IsNullOrWhiteSpace text then None else Some text)

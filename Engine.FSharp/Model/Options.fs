@@ -85,6 +85,12 @@ module Options =
             LevelCount = 7
         }
 
+    /// The same sizes with another compression of new tables.
+    let withCompression (compression: Compression) (options: Options) : Options = {
+        options with
+            Compression = compression
+    }
+
     /// What the cache may take beside this much metadata of opened tables: the rest of their common share, but never less than an eighth of it, since
     /// a store without any cache would read every block again and again.
     let cacheSizeBytes (options: Options) (tableMemoryBytes: int64) : int64 =

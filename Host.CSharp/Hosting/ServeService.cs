@@ -24,6 +24,7 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
             DataFolder = options.DataFolder,
             Durability = options.Durability,
             MemoryBudgetBytes = options.MemoryBudgetBytes,
+            Compression = options.Compression,
         };
         _store = Store.Open(storeOptions, logger);
 

@@ -26,7 +26,7 @@ public sealed class Store : IDisposable
     private Store(StoreOptions options, ILogger log, DataFolder folder)
     {
         Options = options;
-        EngineOptions = options.EngineOptions ?? OptionsModule.ofBudget(options.MemoryBudgetBytes);
+        EngineOptions = options.EngineOptions ?? OptionsModule.withCompression(options.Compression, OptionsModule.ofBudget(options.MemoryBudgetBytes));
         Log = log;
         Folder = folder;
         Tables = new TableFiles(folder);

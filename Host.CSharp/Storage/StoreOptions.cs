@@ -14,6 +14,9 @@ public sealed record StoreOptions
     /// <summary>Memory for memtables, block cache, and filters and indexes of tables, in bytes.</summary>
     public long MemoryBudgetBytes { get; init; } = 64L << 20;
 
+    /// <summary>How blocks of new tables are compressed. Every block says its own, so it may be changed at any start.</summary>
+    public Compression Compression { get; init; } = Compression.Lz4;
+
     /// <summary>Sizes that replace those derived from the memory budget; for tests.</summary>
     public Options? EngineOptions { get; init; }
 

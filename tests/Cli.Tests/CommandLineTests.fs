@@ -44,6 +44,7 @@ let tests =
                 Verbosity = 0
                 DataFolder = "./data"
                 Durability = Durability.Sync
+                Compression = Compression.Lz4
             }
 
             Expect.equal (parse "") (Serve expected) "no word"
@@ -60,13 +61,14 @@ let tests =
                 Verbosity = 2
                 DataFolder = "/srv/lsmfs"
                 Durability = Durability.Os
+                Compression = Compression.Zstd
             }
 
             for line in
                 [
-                    "-p 11212 -l 10.0.0.1 -c 7 -t 3 -m 128 -I 2m -vv --data /srv/lsmfs --durability os"
-                    "serve -p11212 -l10.0.0.1 -c7 -t3 -m128 -I2m -v -v --data=/srv/lsmfs --durability=os"
-                    "--port 11212 --listen 10.0.0.1 --conn-limit 7 --threads 3 --memory-limit 128 --max-item-size 2m --verbose --verbose --data /srv/lsmfs --durability os"
+                    "-p 11212 -l 10.0.0.1 -c 7 -t 3 -m 128 -I 2m -vv --data /srv/lsmfs --durability os --compression zstd"
+                    "serve -p11212 -l10.0.0.1 -c7 -t3 -m128 -I2m -v -v --data=/srv/lsmfs --durability=os --compression=zstd"
+                    "--port 11212 --listen 10.0.0.1 --conn-limit 7 --threads 3 --memory-limit 128 --max-item-size 2m --verbose --verbose --data /srv/lsmfs --durability os --compression zstd"
                 ] do
                 Expect.equal (parse line) (Serve expected) line
         }
@@ -162,6 +164,12 @@ let tests =
             refuses "-I 1024m" "-I must be at most half of -m"
         }
 
+        test "--compression" {
+            Expect.equal (options "--compression none").Compression Compression.None "none"
+            Expect.equal (options "--compression lz4").Compression Compression.Lz4 "lz4"
+            refuses "--compression gzip" "--compression takes none, lz4 or zstd, not 'gzip'"
+        }
+
         test "--durability and --data" {
             Expect.equal (options "--durability sync").Durability Durability.Sync "sync"
             refuses "--durability fsync" "--durability takes sync, os or memory, not 'fsync'"
@@ -198,6 +206,7 @@ let tests =
                             "--max-item-size, -I <"
                             "--data <"
                             "--durability <"
+                            "--compression <"
                             "--verbose, -v"
                             "--version, -V"
                             "--help, -h"
