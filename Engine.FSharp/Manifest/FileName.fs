@@ -12,6 +12,8 @@ type StoreFile =
     | Table of FileNumber
     /// `MANIFEST-000003`: the version edits.
     | Manifest of FileNumber
+    /// `000012.decisions`: what a running store decided. No part of its data.
+    | Decisions of FileNumber
     /// `CURRENT`: the name of the manifest in force.
     | Current
     /// `LOCK`: held by the process that has the store open.
@@ -33,6 +35,7 @@ module FileName =
         | StoreFile.Log number -> $"{number}.wal"
         | StoreFile.Table number -> $"{number}.sst"
         | StoreFile.Manifest number -> $"MANIFEST-{number}"
+        | StoreFile.Decisions number -> $"{number}.decisions"
         | StoreFile.Current -> "CURRENT"
         | StoreFile.Lock -> "LOCK"
         | StoreFile.Temporary -> "CURRENT.tmp"
@@ -58,6 +61,8 @@ module FileName =
             tryNumber name[.. name.Length - 5] |> Option.map StoreFile.Log
         | _ when name.EndsWith(".sst", StringComparison.Ordinal) ->
             tryNumber name[.. name.Length - 5] |> Option.map StoreFile.Table
+        | _ when name.EndsWith(".decisions", StringComparison.Ordinal) ->
+            tryNumber name[.. name.Length - 11] |> Option.map StoreFile.Decisions
         | _ when name.StartsWith("MANIFEST-", StringComparison.Ordinal) ->
             tryNumber name[9..] |> Option.map StoreFile.Manifest
         | _ -> None

@@ -6,6 +6,8 @@ type Finding =
     | Damage of Corruption
     /// What a crash may leave behind. The next start clears it away, and nothing that was acknowledged is lost.
     | Remnant of Corruption
+    /// Damage to a file that the store does not need.
+    | Aside of Corruption
 
 /// The logs of a store so far, oldest first.
 type LogCheck = {
@@ -131,6 +133,7 @@ module Check =
             | StoreFile.Table number -> not (live.Contains number)
             | StoreFile.Manifest number -> number <> manifest
             | StoreFile.Temporary -> true
+            | StoreFile.Decisions _
             | StoreFile.Current
             | StoreFile.Lock
             | StoreFile.Backup
@@ -218,3 +221,23 @@ module Check =
 
     /// What is to be said once all logs were added.
     let finishLogs (logs: LogCheck) : Finding list = logs.TornEnds |> List.map Remnant
+
+    /// A decision log: frames and their checksums, and the records in them. The store never reads it, so nothing in it is damage to the store.
+    let decisions (number: FileNumber) (bytes: byte[]) : Finding list =
+        let name = FileName.ofFile (StoreFile.Decisions number)
+
+        match LogFile.replay DecisionLog number name bytes with
+        | Error corruption -> [ Aside corruption ]
+        | Ok replay -> [
+            for frame in replay.Frames do
+                match DecisionLog.decode name bytes frame with
+                | Ok _ -> ()
+                | Error corruption -> Aside corruption
+            if replay.TornBytes > 0 then
+                Aside(
+                    corruption
+                        name
+                        replay.ValidLengthBytes
+                        $"it ends in {replay.TornBytes} bytes that are no whole record"
+                )
+          ]

@@ -32,7 +32,8 @@ module Recovery =
         match file with
         | StoreFile.Log number
         | StoreFile.Table number
-        | StoreFile.Manifest number -> number
+        | StoreFile.Manifest number
+        | StoreFile.Decisions number -> number
         | StoreFile.Current
         | StoreFile.Lock
         | StoreFile.Temporary
@@ -52,6 +53,7 @@ module Recovery =
             // Opening starts a new manifest, so every one that was found is left over then.
             | StoreFile.Manifest _
             | StoreFile.Temporary -> true
+            | StoreFile.Decisions _
             | StoreFile.Current
             | StoreFile.Lock
             | StoreFile.Backup

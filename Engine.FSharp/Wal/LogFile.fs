@@ -1,6 +1,6 @@
 namespace LsmFs.Engine
 
-// Write-ahead logs and manifests are log files: a header, then frames, each appended by one write.
+// Write-ahead logs, manifests and decision logs are log files: a header, then frames, each appended by one write.
 //
 //   header   0       8         12            20       28
 //            +-------+---------+-------------+--------+---------------+
@@ -14,17 +14,18 @@ namespace LsmFs.Engine
 //            | "FRAM"| u32            | payload    | bytes 0-11   |         |
 //            +-------+----------------+------------+--------------+---------+
 //
-// Magics: "LSMFSWAL" for a write-ahead log, "LSMFSMAN" for a manifest. Integers are big-endian.
+// Magics: "LSMFSWAL" for a write-ahead log, "LSMFSMAN" for a manifest, "LSMFSDEC" for a decision log. Integers are big-endian.
 // Both checksums of a frame continue from the header's checksum. It depends on the file number and on a salt that no client knows,
 // so neither a stale frame of another file nor a value made to look like a frame passes for one of this file.
-// Version rule: a reader refuses versions it does not know. The header is synced before the first frame is appended.
+// Version rule: a reader refuses versions it does not know. The header is synced before the first frame is appended; a decision log is never synced.
 
 open System
 
-/// Which of the two log files.
+/// Which of the log files.
 type LogKind =
     | WriteAheadLog
     | Manifest
+    | DecisionLog
 
 /// A frame of a log file: where its payload lies.
 [<Struct>]
@@ -69,11 +70,13 @@ module LogFile =
         match kind with
         | WriteAheadLog -> "LSMFSWAL"B
         | Manifest -> "LSMFSMAN"B
+        | DecisionLog -> "LSMFSDEC"B
 
     let private nameOf (kind: LogKind) : string =
         match kind with
         | WriteAheadLog -> "write-ahead log"
         | Manifest -> "manifest"
+        | DecisionLog -> "decision log"
 
     /// Appends the header of a new file and returns the seed of its frames. The salt is any number a client cannot guess.
     let appendHeader (buffer: ByteBuffer) (kind: LogKind) (number: FileNumber) (salt: uint64) : uint32 =

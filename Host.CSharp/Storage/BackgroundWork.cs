@@ -217,6 +217,7 @@ internal sealed class BackgroundWork : IDisposable
         var snapshot = _store.Current;
         var frozen = Work.flushNext(snapshot)!.Value;
         var started = Stopwatch.GetTimestamp();
+        var memtableBytes = frozen.Memtable.SizeBytes;
         var writer = new TableWriter(_store, SpaceUse.Flush);
         var tables = writer.Run(Work.flushJob(_store.EngineOptions, snapshot, frozen, _store.NowSeconds()), _stopping.Token);
         _store.Install(
@@ -224,7 +225,9 @@ internal sealed class BackgroundWork : IDisposable
             current => Work.flushEdit(current, ListModule.OfSeq(tables.Select(table => table.Meta))),
             SnapshotModule.flushed);
         Counters.Flushed(writer.WrittenBytes);
-        _store.Log.Flushed(frozen.Memtable.SizeBytes, tables.Count, writer.WrittenBytes, (long)Stopwatch.GetElapsedTime(started).TotalMilliseconds);
+        var cost = new JobCost(tables.Count, ReadBytes: 0, writer.WrittenBytes, (long)Stopwatch.GetElapsedTime(started).TotalMilliseconds);
+        _store.Log.Flushed(memtableBytes, cost.TableCount, cost.WrittenBytes, cost.ElapsedMilliseconds);
+        _store.Decisions.Flushed(memtableBytes, cost);
         _store.RetireMemtable(frozen.Memtable);
         _compactionWanted.Set();
         _store.WakeCommitter();

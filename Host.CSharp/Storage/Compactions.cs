@@ -71,9 +71,10 @@ internal sealed class Compactions(Store store, BackgroundCounters counters)
         }
 
         begun();
+        JobCost? cost = null;
         try
         {
-            CarryOut(snapshot, plan, cancelled);
+            cost = CarryOut(snapshot, plan, cancelled);
         }
         catch (UnreadableTableException unreadable)
         {
@@ -86,6 +87,8 @@ internal sealed class Compactions(Store store, BackgroundCounters counters)
             {
                 _running = ListModule.Filter(FSharpFunc(other => !ReferenceEquals(other, plan)), _running);
             }
+
+            store.Decisions.Ended(plan, cost);
         }
 
         return true;
@@ -105,19 +108,17 @@ internal sealed class Compactions(Store store, BackgroundCounters counters)
     {
         lock (_planning)
         {
-            var snapshot = store.Current;
-            var input = Work.pickingInput(snapshot, store.NowSeconds(), _running, _quarantined);
-            if (Picking.pick(store.EngineOptions, input) is not { Value: var plan })
+            var begun = store.Decisions.Decide(_running, _quarantined);
+            if (begun is var (_, plan))
             {
-                return null;
+                _running = FSharpList<CompactionPlan>.Cons(plan, _running);
             }
 
-            _running = FSharpList<CompactionPlan>.Cons(plan, _running);
-            return (snapshot, plan);
+            return begun;
         }
     }
 
-    private void CarryOut(Snapshot snapshot, CompactionPlan plan, CancellationToken cancelled)
+    private JobCost CarryOut(Snapshot snapshot, CompactionPlan plan, CancellationToken cancelled)
     {
         var started = Stopwatch.GetTimestamp();
         var writer = new TableWriter(store, SpaceUse.Compaction);
@@ -134,15 +135,15 @@ internal sealed class Compactions(Store store, BackgroundCounters counters)
         counters.Compacted(plan, writer.ReadBytes, writer.WrittenBytes, elapsedMilliseconds);
         store.Log.Compacted(
             CompactionPlanModule.print(plan), CompactionPlanModule.inputBytes(plan), outputs.Count, writer.WrittenBytes, elapsedMilliseconds);
-        if (plan.Kind == CompactionKind.Move)
+        if (plan.Kind != CompactionKind.Move)
         {
-            return;
+            foreach (var (_, input) in plan.Inputs)
+            {
+                store.RetireTable(input);
+            }
         }
 
-        foreach (var (_, input) in plan.Inputs)
-        {
-            store.RetireTable(input);
-        }
+        return new JobCost(outputs.Count, writer.ReadBytes, writer.WrittenBytes, elapsedMilliseconds);
     }
 
     /// <summary>From now on plans go around the table. In memory only: after a restart it is found again.</summary>

@@ -2,7 +2,7 @@ using LsmFs.Engine;
 
 namespace LsmFs.Host;
 
-/// <summary>Appends frames to a write-ahead log or a manifest. Not thread-safe.</summary>
+/// <summary>Appends frames to a log file. Not thread-safe.</summary>
 internal sealed class LogWriter : IDisposable
 {
     private readonly ReservedFile _file;
@@ -35,8 +35,14 @@ internal sealed class LogWriter : IDisposable
     /// </summary>
     internal static LogWriter Create(DataFolder folder, LogKind kind, FileNumber number, bool durable)
     {
-        var name = kind.IsManifest ? StoreFile.NewManifest(number) : StoreFile.NewLog(number);
-        var file = folder.Create(name, SpaceUse.Manifest);
+        var name = kind.Tag switch
+        {
+            LogKind.Tags.Manifest => StoreFile.NewManifest(number),
+            LogKind.Tags.DecisionLog => StoreFile.NewDecisions(number),
+            _ => StoreFile.NewLog(number),
+        };
+        // The reserve of a full disk is for what the store needs.
+        var file = kind.IsDecisionLog ? new ReservedFile(folder.Create(name), reserve: null, SpaceUse.Manifest) : folder.Create(name, SpaceUse.Manifest);
         try
         {
             var header = new ByteBuffer(LogFile.headerLength);

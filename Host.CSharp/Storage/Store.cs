@@ -34,6 +34,7 @@ public sealed class Store : IDisposable
         Cache = new BlockCache(Epochs, EngineOptions.CacheSizeBytes);
         Blocks = new TableBlocks(Tables, Cache, log);
         Reads = new BlockReads(Blocks, log);
+        Decisions = new DecisionRecorder(this);
         var chunks = new ChunkPool(EngineOptions.ChunkSizeBytes, EngineOptions.MemtableSizeBytes);
         LogWriter? writer;
         try
@@ -84,6 +85,8 @@ public sealed class Store : IDisposable
     internal TableBlocks Blocks { get; }
 
     internal BlockReads Reads { get; }
+
+    internal DecisionRecorder Decisions { get; }
 
     internal Epochs Epochs { get; } = new();
 
@@ -249,6 +252,7 @@ public sealed class Store : IDisposable
         finally
         {
             _background.Dispose();
+            Decisions.Dispose();
             Holds.Close();
             _committer.Dispose();
             _manifest.Dispose();
@@ -304,6 +308,8 @@ public sealed class Store : IDisposable
         }
         while (!TryPublish(before, SnapshotModule.frozen(active, activeLog, before)));
 
+        Decisions.Frozen(before.Active.SizeBytes);
+
         _background.WakeFlusher();
     }
 
@@ -338,12 +344,15 @@ public sealed class Store : IDisposable
 
             // Outside the loop: commits come in between all the time, and nobody else changes the levels.
             var levels = SnapshotModule.levelsAfter(edit, ListModule.OfSeq(made), Current);
-            Snapshot before;
-            do
+            Decisions.Install(edit, () =>
             {
-                before = Current;
-            }
-            while (!TryPublish(before, transition(levels, before)));
+                Snapshot before;
+                do
+                {
+                    before = Current;
+                }
+                while (!TryPublish(before, transition(levels, before)));
+            });
 
             FitCache(Current.Tables);
             Delete(_undecided);

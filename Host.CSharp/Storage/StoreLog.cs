@@ -55,4 +55,7 @@ internal static partial class StoreLog
 
     [LoggerMessage(30, LogLevel.Error, "{File}: offset {OffsetBytes}: {Reason}; the table is set aside: no compaction touches it, reads of whole blocks and writes go on; run lsmfs check, then lsmfs salvage or restore a backup")]
     internal static partial void TableSetAside(this ILogger log, string file, long offsetBytes, string reason);
+
+    [LoggerMessage(31, LogLevel.Warning, "decisions are not recorded for now: {Reason}; the store works on without, and recording is tried again in ten minutes")]
+    internal static partial void DecisionsNotRecorded(this ILogger log, string reason);
 }

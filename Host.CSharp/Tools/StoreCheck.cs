@@ -38,6 +38,7 @@ internal sealed class StoreCheck
             var manifest = CheckManifest();
             CheckTables(manifest?.State);
             CheckLogs(manifest?.State);
+            CheckDecisions();
         }
 
         var read = $"{ToolCommand.Count(_tableCount, "table")} with {_entryCount} entries, {ToolCommand.Count(_logCount, "log")}, {ByteSize.Text(_totalBytes)}";
@@ -114,6 +115,23 @@ internal sealed class StoreCheck
         Report(Check.finishLogs(logs));
     }
 
+    private void CheckDecisions()
+    {
+        foreach (var number in _files.OfType<StoreFile.Decisions>().Select(log => log.Item).Order())
+        {
+            try
+            {
+                var bytes = _folder.ReadAll(StoreFile.NewDecisions(number));
+                Report(Check.decisions(number, bytes));
+                _progress.Advance(bytes.Length, 0);
+            }
+            catch (IOException cause)
+            {
+                Report([Finding.NewAside(new Corruption(FileName.ofFile(StoreFile.NewDecisions(number)), 0, $"it cannot be read: {cause.Message}"))]);
+            }
+        }
+    }
+
     private long SizeOf(StoreFile file) => new FileInfo(Path.Combine(_folder.Path, FileName.ofFile(file))).Length;
 
     private void Report(IEnumerable<Finding> findings)
@@ -129,6 +147,11 @@ internal sealed class StoreCheck
                 case Finding.Remnant remnant:
                     _remnantCount++;
                     Print($"note: {remnant.Item}; a crash leaves such things, and the next start clears them away");
+                    break;
+
+                case Finding.Aside aside:
+                    _remnantCount++;
+                    Print($"note: {aside.Item}; a decision log is only for people, the store does not need it");
                     break;
             }
         }

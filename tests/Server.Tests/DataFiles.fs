@@ -52,6 +52,7 @@ let leftovers (folder: string) : string list =
     namesIn folder
     |> List.filter (fun name ->
         match FileName.tryParse name with
+        | Some(StoreFile.Decisions _)
         | Some StoreFile.Current
         | Some StoreFile.Lock
         | Some StoreFile.Backup

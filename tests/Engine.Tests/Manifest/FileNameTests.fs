@@ -8,7 +8,7 @@ open LsmFs.Engine.Tests.Generators
 let tests =
     testList "FileName" [
         property "names are read back" (fun (number: uint64) ->
-            [ StoreFile.Log; StoreFile.Table; StoreFile.Manifest ]
+            [ StoreFile.Log; StoreFile.Table; StoreFile.Manifest; StoreFile.Decisions ]
             |> List.map (fun kind -> kind (FileNumber number))
             |> List.append [
                 StoreFile.Current

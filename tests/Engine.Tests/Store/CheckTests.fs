@@ -94,7 +94,8 @@ let private reasons (findings: Finding list) : string list =
     findings
     |> List.map (function
         | Damage corruption -> $"damage %O{corruption}"
-        | Remnant corruption -> $"remnant %O{corruption}")
+        | Remnant corruption -> $"remnant %O{corruption}"
+        | Aside corruption -> $"aside %O{corruption}")
 
 /// A log with one batch for each list of sequence numbers.
 let private logOf (number: uint64) (batches: uint64 list list) : byte[] =

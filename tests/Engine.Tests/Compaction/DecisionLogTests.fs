@@ -1,0 +1,405 @@
+/// The golden decision log is what every later program must still read. After a deliberate change of the format rewrite it with
+/// `LSMFS_REWRITE_GOLDEN=1 dotnet run -c Release --project tests/Engine.Tests`.
+module LsmFs.Engine.Tests.DecisionLogTests
+
+open System
+open System.IO
+open Expecto
+open FsCheck
+open FsCheck.FSharp
+open LsmFs.Engine
+open LsmFs.Engine.Tests.Generators
+open LsmFs.Engine.Tests.ManifestGenerators
+
+let private number = FileNumber 12UL
+let private file = "000012.decisions"
+let private goldenPath = Path.Combine(__SOURCE_DIRECTORY__, "golden-v1.decisions")
+
+let private logOf (records: DecisionRecord list) : byte[] =
+    let buffer = ByteBuffer 256
+    let seed = LogFile.appendHeader buffer DecisionLog number 99UL
+
+    for record in records do
+        let start = LogFile.startFrame buffer
+        DecisionLog.encode buffer record
+        LogFile.finishFrame buffer seed start
+
+    buffer.ToArray()
+
+let private framesOf (bytes: byte[]) : Frame[] =
+    match LogFile.replay DecisionLog number file bytes with
+    | Ok log -> log.Frames
+    | Error corruption -> failtest $"{corruption}"
+
+let private replay (bytes: byte[]) = DecisionReplay.replay number file bytes
+
+let private options = {
+    Options.ofBudget Options.memoryBudgetBytesMin with
+        MemtableSizeBytes = 6000L
+        TableSizeBytes = 3000L
+        LevelZeroTableCountTrigger = 2
+        LevelOneSizeBytes = 6000L
+        LevelSizeMultiplier = 3
+}
+
+// ------------------------------------------------------------------------------------------------------------- a store without data
+
+/// A store whose flushes and compactions make tables of no data: what it records, and the versions it went through, newest first.
+type private Life = {
+    Records: DecisionRecord list
+    Versions: Version list
+    Running: (uint64 * CompactionPlan) list
+    LastNumber: uint64
+    LastJob: uint64
+    Seconds: int64
+}
+
+let private record (event: DecisionEvent) (life: Life) = {
+    life with
+        Records = { TimeMilliseconds = life.Seconds * 1000L + 7L; Event = event } :: life.Records
+        Seconds = life.Seconds + 1L
+}
+
+let private install (edit: VersionEdit) (life: Life) =
+    { life with Versions = Version.apply edit life.Versions.Head :: life.Versions }
+    |> record (Installed edit)
+
+let private start: Life =
+    {
+        Records = []
+        Versions = [ Version.empty options.LevelCount ]
+        Running = []
+        LastNumber = 0UL
+        LastJob = 0UL
+        Seconds = 1_900_000_000L
+    }
+    |> record (Opened(options, Version.empty options.LevelCount, []))
+
+let private flush (smallest: byte[], largest: byte[]) (life: Life) =
+    let life = { life with LastNumber = life.LastNumber + 1UL }
+    let table = tableOf life.LastNumber smallest largest 2500L
+
+    life
+    |> record (Frozen 6000L)
+    |> install { VersionEdit.empty with Added = [ 0, table ] }
+    |> record (Flushed(6000L, 1, 2500L, 3u))
+
+let private plan (life: Life) =
+    let input = {
+        PickingInput.ofVersion (uint32 life.Seconds) life.Versions.Head with
+            Running = List.map snd life.Running
+    }
+
+    match Picking.pick options input with
+    | None -> life
+    | Some plan ->
+        let job = life.LastJob + 1UL
+
+        {
+            record (DecisionLog.planned job (List.map fst life.Running) input plan) life with
+                Running = (job, plan) :: life.Running
+                LastJob = job
+        }
+
+let private finish (life: Life) =
+    match List.rev life.Running with
+    | [] -> life
+    | (job, plan) :: _ ->
+        let outputs =
+            match plan.Kind with
+            | CompactionKind.Merge ->
+                let struct (smallest, largest) = Version.hull (Array.map snd plan.Inputs)
+                [ tableOf (life.LastNumber + 1UL) smallest largest 2000L ]
+            | _ -> []
+
+        let life =
+            { life with LastNumber = life.LastNumber + 1UL } |> install (CompactionPlan.edit plan outputs)
+
+        let ended =
+            Ended {
+                Job = job
+                Outcome = JobOutcome.Done
+                TableCount = outputs.Length
+                ReadBytes = CompactionPlan.inputBytes plan
+                WrittenBytes = 2000L
+                ElapsedMilliseconds = 11u
+            }
+
+        {
+            record ended life with
+                Running = life.Running |> List.filter (fun (other, _) -> other <> job)
+        }
+
+let private key (text: string) = Text.Encoding.ASCII.GetBytes text
+
+/// Flushes of two ranges, two plans at once, and a third.
+let private golden =
+    (start, [ "a", "f"; "c", "h"; "m", "p"; "n", "z" ])
+    ||> List.fold (fun life (smallest, largest) -> life |> flush (key smallest, key largest) |> plan |> finish)
+    |> flush (key "a", key "z")
+    |> flush (key "b", key "y")
+    |> plan
+    |> finish
+    |> plan
+    |> finish
+
+// -------------------------------------------------------------------------------------------------------------------------- records
+
+let private eventGen: Gen<DecisionEvent> =
+    let number = Gen.elements [ 0UL; 1UL; 42UL; UInt64.MaxValue ]
+    let size = Gen.elements [ 0L; 1L; 4096L; Int64.MaxValue ]
+    let count = Gen.elements [ 0; 1; Int32.MaxValue ]
+    let time = Gen.elements [ 0u; 1u; UInt32.MaxValue ]
+
+    let planGen =
+        gen {
+            let! reason = Gen.elements (Enum.GetValues<CompactionReason>())
+            let! kind = Gen.elements (Enum.GetValues<CompactionKind>())
+            let! output = Gen.choose (0, 6)
+            let! inputs = Gen.nonEmptyListOf (Gen.zip (Gen.choose (0, 6)) (Gen.map FileNumber number))
+
+            let plan: RecordedPlan = {
+                Reason = reason
+                Kind = kind
+                Inputs = Array.ofList inputs
+                OutputLevel = output
+            }
+
+            return plan
+        }
+
+    let decisionGen =
+        gen {
+            let! job = number
+            let! through = Gen.map SequenceNumber number
+            let! pending = time
+            let! running = Gen.listOf number
+            let! quarantined = Gen.listOf (Gen.map FileNumber number)
+            let! plan = planGen
+
+            return
+                Planned {
+                    Job = job
+                    Flush = { Through = through; PendingAtSeconds = pending }
+                    Running = running
+                    Quarantined = quarantined
+                    Plan = plan
+                }
+        }
+
+    let endGen =
+        gen {
+            let! job = number
+            let! outcome = Gen.elements (Enum.GetValues<JobOutcome>())
+            let! tables = count
+            let! read = size
+            let! written = size
+            let! elapsed = time
+
+            return
+                Ended {
+                    Job = job
+                    Outcome = outcome
+                    TableCount = tables
+                    ReadBytes = read
+                    WrittenBytes = written
+                    ElapsedMilliseconds = elapsed
+                }
+        }
+
+    Gen.oneof [
+        Gen.map Installed editGen
+        decisionGen
+        endGen
+        Gen.map Frozen size
+        Gen.map4
+            (fun memtable tables written elapsed -> Flushed(memtable, tables, written, elapsed))
+            size
+            count
+            size
+            time
+    ]
+
+/// A record as FsCheck finds it.
+type Recorded = Recorded of DecisionRecord
+
+type DecisionArbitraries =
+    static member Recorded() =
+        Gen.zip (Gen.elements [ 0L; 1_900_000_000_123L ]) eventGen
+        |> Gen.map (fun (time, event) -> Recorded { TimeMilliseconds = time; Event = event })
+        |> Arb.fromGen
+
+let private recordProperty (name: string) (body: Recorded -> 'result) =
+    let config = config 200
+    testPropertyWithConfig { config with arbitrary = typeof<DecisionArbitraries> :: config.arbitrary } name body
+
+/// What a life may do next.
+let private stepGen: Gen<Life -> Life> =
+    Gen.frequency [
+        3, Gen.map2 (fun left right -> flush (ordered left right)) keyGen keyGen
+        3, Gen.constant plan
+        2, Gen.constant finish
+    ]
+
+let private lifeGen: Gen<Life> =
+    Gen.listOf stepGen |> Gen.map (List.fold (fun life step -> step life) start)
+
+[<Tests>]
+let tests =
+    testList "DecisionLog" [
+        recordProperty "what is encoded is read back" (fun (Recorded record) ->
+            let bytes = logOf [ record ]
+            DecisionLog.decode file bytes (Array.head (framesOf bytes)) = Ok record)
+
+        recordProperty "a record that is cut or longer is corruption, or a shorter edit" (fun (Recorded record) ->
+            let buffer = ByteBuffer 256
+            DecisionLog.encode buffer record
+            buffer.AppendU8 0uy
+
+            for length in Seq.append [ 0 .. min 40 (buffer.Length - 2) ] [ buffer.Length ] do
+                let frame = { PayloadOffset = 0; PayloadLength = length }
+
+                match DecisionLog.decode file buffer.Bytes frame, record.Event with
+                | Error corruption, _ -> Expect.equal corruption.File file "the file"
+                | Ok _, Installed _ when length < buffer.Length -> ()
+                | Ok _, _ -> failtest $"{length} of {buffer.Length - 1} bytes are no record")
+
+        testPropertyWithConfig
+            (config 200)
+            "replay goes through the versions of the store and decides as it did"
+            (Prop.forAll (Arb.fromGen lifeGen) (fun life ->
+                match replay (logOf (List.rev life.Records)) with
+                | Error corruption -> failtest $"{corruption}"
+                | Ok steps ->
+                    let last = List.last steps
+                    Expect.equal last.State.Version life.Versions.Head "the version"
+                    Expect.equal last.State.Running life.Running "the jobs"
+                    Expect.equal (steps |> List.map _.Record) (List.rev life.Records) "the records"
+
+                    for step in steps do
+                        step.Decision
+                        |> ValueOption.iter (fun decision -> Expect.equal decision.Verdict Same "the decision")))
+
+        testPropertyWithConfig
+            (config 100)
+            "a log that begins at any moment of a store's life leads to the same end"
+            (Prop.forAll (Arb.fromGen (Gen.zip lifeGen stepGen)) (fun (life, step) ->
+                let opened = { life with Records = [] } |> record (Opened(options, life.Versions.Head, life.Running))
+                let later = opened |> step |> plan |> finish |> plan
+
+                match replay (logOf (List.rev later.Records)) with
+                | Error corruption -> failtest $"{corruption}"
+                | Ok steps -> Expect.equal (List.last steps).State.Version later.Versions.Head "the version"))
+
+        testCase "a decision that would not be taken again is named with today's" (fun () ->
+            let isPlan record =
+                match record.Event with
+                | Planned _ -> true
+                | _ -> false
+
+            let forge record =
+                match record.Event with
+                | Planned decision -> {
+                    record with
+                        Event =
+                            Planned {
+                                decision with
+                                    Plan = { decision.Plan with Reason = CompactionReason.Expired }
+                            }
+                  }
+                | _ -> record
+
+            let records = List.rev golden.Records
+            let until = List.findIndex isPlan records
+
+            match replay (logOf (records |> List.truncate (until + 1) |> List.map forge)) with
+            | Error corruption -> failtest $"{corruption}"
+            | Ok steps ->
+                match (List.last steps).Decision with
+                | ValueSome { Plan = plan; Verdict = Different(Some today) } ->
+                    Expect.equal today { plan with Reason = today.Reason } "the same tables"
+                    Expect.equal plan.Reason CompactionReason.Expired "the recorded reason"
+                    Expect.notEqual today.Reason CompactionReason.Expired "today's reason"
+                | other -> failtest $"{other}")
+
+        testCase "records that cannot follow are corruption at their place" (fun () ->
+            let records = List.rev golden.Records
+
+            let reasonOf (records: DecisionRecord list) =
+                match replay (logOf records) with
+                | Error corruption ->
+                    let frame = Array.last (framesOf (logOf records))
+                    Expect.equal corruption.OffsetBytes (int64 frame.PayloadOffset) "the place"
+                    corruption.Reason
+                | Ok _ -> "none"
+
+            Expect.equal (reasonOf [ records[1] ]) "the log does not begin with a version" "no beginning"
+            Expect.equal (reasonOf [ records[0]; records[0] ]) "the log begins twice" "two beginnings"
+
+            let ended =
+                records
+                |> List.find (fun record ->
+                    match record.Event with
+                    | Ended _ -> true
+                    | _ -> false)
+
+            Expect.equal (reasonOf [ records[0]; ended ]) "job 1 ends and is not running" "a job from nowhere"
+
+            let removal = Installed { VersionEdit.empty with Removed = [ 1, FileNumber 5UL ] }
+
+            Expect.equal
+                (reasonOf [ records[0]; { ended with Event = removal } ])
+                "a version edit does not fit: it removes table 000005, which is not in level 1"
+                "a table from nowhere")
+
+        testCase "every changed byte is noticed, every cut leaves a beginning" (fun () ->
+            let bytes = logOf (List.rev golden.Records)
+            let steps = replay bytes |> Result.defaultWith (fun corruption -> failtest $"{corruption}")
+            let last = (Array.last (framesOf bytes)).PayloadOffset
+
+            for offset in 0 .. last - LogFile.frameHeaderLength - 1 do
+                let damaged = Array.copy bytes
+                damaged[offset] <- damaged[offset] ^^^ 0x10uy
+
+                match replay damaged with
+                | Error corruption -> Expect.equal corruption.File file "the file"
+                | Ok _ -> failtest $"a change at offset {offset} was not noticed"
+
+                match Check.decisions number damaged with
+                | [ Aside corruption ] -> Expect.equal corruption.File file "the file"
+                | findings -> failtest $"{findings}"
+
+            for length in 0..97 .. bytes.Length do
+                match replay bytes[.. length - 1] with
+                | Ok found -> Expect.equal found (List.truncate found.Length steps) "a beginning"
+                | Error corruption -> failtest $"{length} bytes: {corruption}")
+
+        testCase "version 1 is written as it always was, and read" (fun () ->
+            let bytes = logOf (List.rev golden.Records)
+
+            if Environment.GetEnvironmentVariable "LSMFS_REWRITE_GOLDEN" = "1" then
+                File.WriteAllBytes(goldenPath, bytes)
+
+            Expect.equal bytes (File.ReadAllBytes goldenPath) "the golden bytes"
+
+            match replay bytes with
+            | Error corruption -> failtest $"{corruption}"
+            | Ok steps ->
+                let plans =
+                    steps
+                    |> List.choose (fun step ->
+                        match step.Decision with
+                        | ValueSome decision -> Some(CompactionPlan.print decision.Plan)
+                        | ValueNone -> None)
+
+                Expect.isGreaterThan plans.Length 2 $"plans: {plans}"
+                Expect.equal (List.last steps).State.Version golden.Versions.Head "the version")
+
+        testCase "all but the newest three logs are deleted when another begins" (fun () ->
+            let files = [ 5UL; 9UL; 2UL; 30UL; 7UL ] |> List.map (FileNumber >> StoreFile.Decisions)
+
+            Expect.equal
+                (DecisionLog.outdated (StoreFile.Table(FileNumber 1UL) :: files))
+                [ FileNumber 5UL; FileNumber 2UL ]
+                "the oldest")
+    ]
