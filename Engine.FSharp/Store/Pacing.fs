@@ -21,8 +21,6 @@ type CompactionDebt = {
     LevelZeroCount: int
     /// Bytes that deeper levels hold beyond their share.
     ExcessBytes: float
-    /// Bytes beyond their share that are in order: a job brings as much at once.
-    ExcessAllowedBytes: float
 }
 
 /// How fast writes may go on.
@@ -59,10 +57,6 @@ module Pacing =
                     seq { 1 .. LevelScore.bottomLevel version - 1 } |> Seq.sumBy excess
                 else
                     0.0
-            ExcessAllowedBytes =
-                float options.LevelOneSizeBytes * 4.0
-                + float (Version.levelSizeBytes version (LevelScore.bottomLevel version))
-                  / float options.LevelSizeMultiplier
         }
 
     /// Why writes have to wait: so that memory and level 0 stay bounded. `fill` is how full the active memtable is, from 0 to 1.
@@ -73,6 +67,10 @@ module Pacing =
             WritePressure.LevelZero
         else
             WritePressure.None
+
+    /// Bytes beyond the levels' shares that are in order: a few jobs bring as much at once. More would be space that a store takes without need, less would
+    /// make the pace follow every job.
+    let private excessAllowedBytes (options: Options) : float = float options.LevelOneSizeBytes * 4.0
 
     /// How much is owed, from 0 (writes are not slowed) to 1 (they wait), and what most of all.
     let private owed (options: Options) (debt: CompactionDebt) (frozenCount: int) (fill: float) =
@@ -93,7 +91,9 @@ module Pacing =
             share (float debt.LevelZeroCount + waiting) (trigger + (most - trigger) / 4.0) most
 
         // Nothing waits for this: level 0 does, when it takes too long.
-        let levels = 0.8 * share debt.ExcessBytes debt.ExcessAllowedBytes (debt.ExcessAllowedBytes * 5.0)
+        let levels =
+            let allowed = excessAllowedBytes options
+            0.8 * share debt.ExcessBytes allowed (allowed * 4.0)
 
         if levelZero > 0.0 && levelZero >= memtables && levelZero >= levels then
             struct (levelZero, WritePressure.LevelZero)

@@ -14,6 +14,8 @@ type Steadiness = {
     Slowest: float
     /// The longest time between two writes, in milliseconds.
     LongestPauseMilliseconds: float
+    /// Bytes in tables for each live byte, at the most.
+    SpacePeak: float
     LevelZeroPeak: int
     /// The part of the time in which writes stood still at a bound.
     StoppedShare: float
@@ -37,6 +39,8 @@ module Steady =
         let next = workload.Make()
         let memtable = SortedDictionary<int, int>()
         let seconds = List<float>()
+        let live = HashSet<int>()
+        let mutable spacePeak = 0.0
         let mutable memtableBytes = 0L
         let mutable clock = 0.0
         let mutable stopped = 0.0
@@ -72,10 +76,12 @@ module Steady =
                 measuredFrom <- Math.Ceiling clock
                 stopped <- 0.0
                 longestPause <- 0.0
+                spacePeak <- 0.0
                 store.ForgetCounters()
 
             let struct (key, mark) = next write (int clock)
             memtable[key] <- mark
+            live.Add key |> ignore
             let bytes = SortedRun.entryBytes mark
             memtableBytes <- memtableBytes + bytes
 
@@ -102,6 +108,8 @@ module Steady =
             if memtableBytes >= options.MemtableSizeBytes then
                 store.Flush (int clock) { Keys = Array.ofSeq memtable.Keys; Marks = Array.ofSeq memtable.Values }
 
+                let tableBytes = Version.tables store.Version |> Seq.sumBy (fun (_, table) -> table.SizeBytes)
+                spacePeak <- max spacePeak (float tableBytes / float (int64 live.Count * bytes))
                 memtable.Clear()
                 memtableBytes <- 0L
 
@@ -115,6 +123,7 @@ module Steady =
             Median = measured[measured.Length / 2]
             Slowest = measured[0]
             LongestPauseMilliseconds = longestPause * 1000.0
+            SpacePeak = spacePeak
             LevelZeroPeak = store.LevelZeroPeak
             StoppedShare = stopped / (clock - measuredFrom)
         }
@@ -124,9 +133,9 @@ module Steady =
         printfn "\nsteady: %s\n" workload.Name
 
         printfn
-            "| offered MB/s | compaction MB/s | writes | median MB/s | slowest second | longest pause | level 0 | stopped |"
+            "| offered MB/s | compaction MB/s | writes | median MB/s | slowest second | longest pause | space | level 0 | stopped |"
 
-        printfn "|--:|--:|---|--:|--:|--:|--:|--:|"
+        printfn "|--:|--:|---|--:|--:|--:|--:|--:|--:|"
 
         for offered, compacted in [ 50e6, 400e6; 50e6, 200e6; 50e6, 100e6; 20e6, 200e6; 10e6, 200e6 ] do
             for isPaced in [ true; false ] do
@@ -136,4 +145,4 @@ module Steady =
                 let slowest = result.Slowest / max 1.0 result.Median * 100.0
 
                 printfn
-                    $"| %.0f{offered / 1e6} | %.0f{compacted / 1e6} | {writes} | %.1f{result.Median / 1e6} | %.0f{slowest}%% | %.0f{result.LongestPauseMilliseconds} ms | {result.LevelZeroPeak} | %.0f{result.StoppedShare * 100.0}%% |"
+                    $"| %.0f{offered / 1e6} | %.0f{compacted / 1e6} | {writes} | %.1f{result.Median / 1e6} | %.0f{slowest}%% | %.0f{result.LongestPauseMilliseconds} ms | %.2f{result.SpacePeak} | {result.LevelZeroPeak} | %.0f{result.StoppedShare * 100.0}%% |"

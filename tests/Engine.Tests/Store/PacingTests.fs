@@ -11,8 +11,7 @@ let private options = Options.ofBudget (64L <<< 20)
 /// Any debt: a multiple of what is in order.
 let private debtOf (levelZeroCount: int) (excess: float) : CompactionDebt = {
     LevelZeroCount = levelZeroCount
-    ExcessBytes = excess * 1e6
-    ExcessAllowedBytes = 1e6
+    ExcessBytes = excess * float options.LevelOneSizeBytes * 4.0
 }
 
 let private nanoseconds (levelZeroCount: int) (excess: float) (frozenCount: int) (fill: float) =
