@@ -11,6 +11,7 @@ type ToolArguments =
     | [<EqualsAssignment>] In of file: string
     | [<AltCommandLine("-m"); EqualsAssignment>] Memory_Limit of mebibytes: string
     | Verify_All
+    | [<EqualsAssignment>] Server of address: string
     | [<AltCommandLine("-h")>] Help
 
     interface IArgParserTemplate with
@@ -22,4 +23,5 @@ type ToolArguments =
             | In _ -> "file to read (default: stdin)"
             | Memory_Limit _ -> "memory for memtables, in MiB, at least 8 and twice the largest value (default: 64)"
             | Verify_All -> "read back and verify the tables that were there already, too"
+            | Server _ -> "where the server listens, host or host:port (default: 127.0.0.1:11211)"
             | Help -> "print this and stop"

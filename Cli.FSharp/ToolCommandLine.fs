@@ -17,6 +17,10 @@ type ParsedCommandLine =
     | Load of Options: LoadOptions
     /// Bring a backup of a store up to date.
     | Backup of Options: BackupOptions
+    /// Compact all of a store.
+    | Compact of Options: CompactOptions
+    /// Show what a running server says of itself.
+    | Stats of Options: StatsOptions
     /// Print this on stdout and end with 0.
     | ShowHelp of HelpText: string
     /// Print this on stdout and end with 0.
@@ -91,6 +95,12 @@ module internal ToolCommandLine =
         | Some folder -> Values.parseFolder "--to" folder
         | None -> Error "--to is needed: the folder to write to"
 
+    let private memoryBudget (results: ParseResults<ToolArguments>) : Result<int64, string> =
+        valueOf
+            (results.TryGetResult ToolArguments.Memory_Limit)
+            Values.parseMemoryBudget
+            Values.memoryBudgetBytesDefault
+
     let private optionalFile (flag: string) (given: string option) : Result<string voption, string> =
         valueOf given (Values.parseFile flag >> Result.map ValueSome) ValueNone
 
@@ -129,12 +139,7 @@ module internal ToolCommandLine =
                         let! folder = dataFolder results
                         let! file = optionalFile "--in" (results.TryGetResult ToolArguments.In)
 
-                        let! memoryBudget =
-                            valueOf
-                                (results.TryGetResult ToolArguments.Memory_Limit)
-                                Values.parseMemoryBudget
-                                Values.memoryBudgetBytesDefault
-
+                        let! memoryBudget = memoryBudget results
                         return Load { DataFolder = folder; InFile = file; MemoryBudgetBytes = memoryBudget }
                     }
         }
@@ -155,6 +160,30 @@ module internal ToolCommandLine =
                                 VerifyAll = results.Contains ToolArguments.Verify_All
                             }
                     }
+        }
+        {
+            Name = "compact"
+            Summary = "takes all of a store to its bottom level, without what is deleted or expired"
+            Flags = [ "--data"; "--memory-limit" ]
+            Read =
+                fun results ->
+                    refusing {
+                        let! folder = dataFolder results
+                        let! memoryBudget = memoryBudget results
+                        return Compact { DataFolder = folder; MemoryBudgetBytes = memoryBudget }
+                    }
+        }
+        {
+            Name = "stats"
+            Summary = "shows what a running server says of itself"
+            Flags = [ "--server" ]
+            Read =
+                fun results ->
+                    valueOf (results.TryGetResult ToolArguments.Server) (Values.parseServer Values.portDefault) {
+                        Host = Values.hostDefault
+                        Port = Values.portDefault
+                    }
+                    |> Result.map (fun server -> Stats { Server = server })
         }
     ]
 

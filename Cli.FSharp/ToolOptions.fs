@@ -39,3 +39,17 @@ type BackupOptions = {
     /// Whether the tables that the backup has already are verified, too.
     VerifyAll: bool
 }
+
+/// What `lsmfs compact` is to do.
+type CompactOptions = {
+    /// The folder of the data, as given.
+    DataFolder: string
+    /// Memory for memtables, block cache, and filters and indexes of tables. The sizes of tables follow from it.
+    MemoryBudgetBytes: int64
+}
+
+/// What `lsmfs stats` is to do.
+type StatsOptions = {
+    /// Where the server listens.
+    Server: ListenAddress
+}

@@ -172,6 +172,12 @@ module Values =
         tryAddress port text
         |> orRefuse "-l" (fun () -> "addresses such as 127.0.0.1, localhost:11212, [::1]:11211 or *") text
 
+    /// The value of `--server`: one address of a server, which is a place to connect to.
+    let parseServer (port: int) (text: string) : Result<ListenAddress, string> =
+        tryAddress port text
+        |> Option.filter (fun address -> address.Host <> "*" && address.Port > 0)
+        |> orRefuse "--server" (fun () -> "an address such as 127.0.0.1:11211, localhost or [::1]:11212") text
+
     /// Every value of `-l`, each a list with commas (or semicolons, as memcached takes them); `port` is for those without one.
     let parseAddresses (port: int) (texts: string list) : Result<ListenAddress list, string> =
         let rec parseAll parsed rest =

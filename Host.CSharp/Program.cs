@@ -21,6 +21,12 @@ switch (CommandLine.Parse(args))
     case ParsedCommandLine.Backup backup:
         return ToolCommand.Run(() => BackupCommand.Run(backup.Options));
 
+    case ParsedCommandLine.Compact compact:
+        return ToolCommand.Run(() => CompactCommand.Run(compact.Options));
+
+    case ParsedCommandLine.Stats stats:
+        return ToolCommand.Run(() => StatsCommand.Run(stats.Options));
+
     case ParsedCommandLine.ShowHelp help:
         Console.Out.WriteLine(help.HelpText);
         return ExitCode.Success;

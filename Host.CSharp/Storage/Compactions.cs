@@ -48,6 +48,18 @@ internal sealed class Compactions(Store store, BackgroundCounters counters)
         return known.Debt;
     }
 
+    /// <summary>What the next plan is decided from.</summary>
+    internal PickingInput Input
+    {
+        get
+        {
+            lock (_planning)
+            {
+                return Work.pickingInput(store.Current, store.NowSeconds(), _running, _quarantined);
+            }
+        }
+    }
+
     /// <summary>How long until something is due because time has passed, as the clock goes; null when nothing will be.</summary>
     internal TimeSpan? DelayUntilDue()
     {

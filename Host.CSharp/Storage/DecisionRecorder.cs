@@ -30,7 +30,7 @@ internal sealed class DecisionRecorder(Store store) : IDisposable
             var now = store.Options.Clock.GetUtcNow();
             var snapshot = store.Current;
             var input = Work.pickingInput(snapshot, (uint)now.ToUnixTimeSeconds(), running, quarantined);
-            if (Picking.pick(store.EngineOptions, input) is not { Value: var plan })
+            if (store.Options.Pick(store.EngineOptions, input) is not { Value: var plan })
             {
                 return null;
             }

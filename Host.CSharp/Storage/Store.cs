@@ -123,6 +123,12 @@ public sealed class Store : IDisposable
 
     private CompactionDebt Debt => _background is null ? default : _background.Compactions.DebtOf(Current.Version);
 
+    /// <summary>Why flushes or compactions fail for now, or null.</summary>
+    internal string? BackgroundFailure => (_background.FlushFailure ?? _background.CompactionFailure)?.Reason;
+
+    /// <summary>What the next compaction is decided from.</summary>
+    internal PickingInput PickingInput => _background.Compactions.Input;
+
     /// <summary>Figures for an operator.</summary>
     public StoreStatistics Statistics =>
         StoreStatistics.Of(this, _background, CacheStatistics, _committer);

@@ -32,6 +32,9 @@ public sealed record StoreOptions
     /// <summary>How long failed background work waits until it is tried again; for tests.</summary>
     internal TimeSpan RetryDelay { get; init; } = TimeSpan.FromSeconds(1);
 
+    /// <summary>Which compaction comes next.</summary>
+    internal Func<Options, PickingInput, Microsoft.FSharp.Core.FSharpOption<CompactionPlan>?> Pick { get; init; } = Picking.pick;
+
     /// <summary>How many bytes of edits a manifest takes before it is replaced by a new one; for tests.</summary>
     internal long ManifestEditBytesMax { get; init; } = 4 << 20;
 }

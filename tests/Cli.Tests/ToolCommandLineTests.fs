@@ -23,6 +23,8 @@ let private flags = [
     "dump", [ "--data"; "--out" ]
     "load", [ "--data"; "--in"; "--memory-limit" ]
     "backup", [ "--data"; "--to"; "--verify-all" ]
+    "compact", [ "--data"; "--memory-limit" ]
+    "stats", [ "--server" ]
 ]
 
 let private commands = List.map fst flags
@@ -80,6 +82,19 @@ let tests =
                 "(lsmfs backup --help lists the flags)"
         }
 
+        test "compact and stats" {
+            gives "compact" (Compact { DataFolder = "./data"; MemoryBudgetBytes = 67108864L })
+            gives "compact --data a -m 8" (Compact { DataFolder = "a"; MemoryBudgetBytes = 8388608L })
+            gives "stats" (Stats { Server = { Host = "127.0.0.1"; Port = 11211 } })
+            gives "stats --server [::1]:1" (Stats { Server = { Host = "::1"; Port = 1 } })
+
+            for address in [ "*"; "a:0"; "a:b:c" ] do
+                refuses
+                    $"stats --server {address}"
+                    "--server takes an address such as 127.0.0.1:11211, localhost or [::1]:11212"
+                    "(lsmfs stats --help lists the flags)"
+        }
+
         test "every command has a help, which names its flags, and serve's names every command" {
             for command, flags in flags do
                 for flag in [ "-h"; "--help" ] do
@@ -98,7 +113,8 @@ let tests =
             for command in commands do
                 let help = $"(lsmfs {command} --help lists the flags)"
                 refuses $"{command} -p 1" "there is no flag -p" help
-                refuses $"{command} --data" "--data needs a value" help
+                let first = List.head (Map.find command (Map.ofList flags))
+                refuses $"{command} {first}" $"{first} needs a value" help
                 refuses $"{command} --threads 1" "there is no flag --threads" help
                 refuses $"{command} folder" "'folder' is not a flag" help
         }

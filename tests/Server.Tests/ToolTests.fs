@@ -311,13 +311,52 @@ let private badDumps () =
     Expect.stringContains missing.Errors.Head (folder.At "missing") "the file is named"
     Expect.isFalse (Directory.Exists(folder.At "data")) "no folder was made for it"
 
+let private exits (code: int) (what: string) (result: ExecutableRun) : string =
+    Expect.equal (result.ExitCode, result.Errors) (code, []) $"{what}: {result.Output}"
+    result.Output
+
+let private dumpOf (folder: string) = run [ "dump"; "--data"; folder ] |> exits 0 "dump"
+
+let private compacted () =
+    use folder = new TemporaryFolder()
+    fillSmall folder
+    let before = dumpOf folder.Path
+    let output = run [ "compact"; "--data"; folder.Path ] |> exits 0 "compact"
+    Expect.stringStarts output $"compacted {folder.Path}: " "what was done"
+    Expect.equal (dumpOf folder.Path) before "the same items"
+    let levels = (DataFiles.stateOf folder.Path).Version.Levels |> Array.filter (Array.isEmpty >> not)
+    Expect.equal levels.Length 1 "one level"
+    Expect.equal (levels[0] |> Array.sumBy _.Properties.TombstoneCount) 0L "no tombstone"
+    Expect.equal (levels[0] |> Array.sumBy _.Properties.EntryCount) (int64 smallDump.Length) "an entry for each item"
+    on "check" folder |> exits 0 "check" |> ignore
+    run [ "compact"; "--data"; folder.Path ] |> exits 0 "nothing is left to do" |> ignore
+
+let private statsOfServer () =
+    use folder = new TemporaryFolder()
+    let mutable port = 0
+
+    do
+        use server = ServerProcess.Start folder.Path
+        port <- server.Port
+        let stats = run [ "stats"; "--server"; $"127.0.0.1:{port}" ] |> exits 0 "stats"
+
+        for line in [ $"tcpport {port}"; "evictions 0"; "tables 0" ] do
+            Expect.contains (lines stats) line "a figure of each group"
+
+        server.StopCleanly()
+
+    let refused = run [ "stats"; "--server"; $"127.0.0.1:{port}" ]
+    Expect.equal refused.ExitCode 1 "nobody is there"
+    Expect.equal refused.Errors.Length 1 "one line"
+    Expect.stringStarts refused.Errors.Head $"lsmfs: cannot connect to 127.0.0.1:{port}: " "which says where"
+
 let private inUse () =
     use folder = new TemporaryFolder()
 
     serving folder [] (fun client ->
         store client "set key 0 0" allBytes
 
-        for command in [ "check"; "dump"; "load" ] do
+        for command in [ "check"; "dump"; "load"; "compact" ] do
             let refused = on command folder
             Expect.equal refused.ExitCode 1 command
 
@@ -333,7 +372,7 @@ let private inUse () =
 let private noStore () =
     use folder = new TemporaryFolder()
 
-    for command in [ "tree"; "check"; "dump" ] do
+    for command in [ "tree"; "check"; "dump"; "compact" ] do
         for path in [ folder.Path; folder.At "missing" ] do
             let refused = run [ command; "--data"; path ]
             Expect.equal refused.ExitCode 1 command
@@ -361,6 +400,8 @@ let tests =
         testCase "dump | load gives the same items in a new folder" dumpIntoLoad
         testCase "load takes any key, and more than memory" loadOfMany
         testCase "a line that cannot be loaded is told by its number" badDumps
+        testCase "compact leaves one level, and nothing that nobody can see" compacted
+        testCase "stats asks a server" statsOfServer
         testCase "a folder in use is one line and 1" inUse
         testCase "a folder without a store is one line and 1" noStore
     ]
