@@ -143,7 +143,9 @@ let private everyFileDamaged () =
                 Expect.equal check.ExitCode 1 $"offset {offset} of {name}"
                 Expect.stringStarts (List.last (lines check.Output)) "damaged: " name
             else
-                Expect.isTrue (name.EndsWith ".wal" || name.EndsWith ".decisions") $"offset {offset} of {name} is only a note: {check.Output}"
+                Expect.isTrue
+                    (name.EndsWith ".wal" || name.EndsWith ".decisions")
+                    $"offset {offset} of {name} is only a note: {check.Output}"
 
         File.WriteAllBytes(path, bytes)
 
@@ -156,7 +158,7 @@ let private severalFindings () =
     let bytes = File.ReadAllBytes tables[0]
 
     // The first byte of each of two blocks far from each other.
-    for offset in [ 0; 60_000 ] do
+    for offset in [ 0; bytes.Length / 2 ] do
         bytes[offset] <- bytes[offset] ^^^ 1uy
 
     File.WriteAllBytes(tables[0], bytes)
@@ -230,7 +232,8 @@ let private dumpOfDamaged () =
     fillSmall folder
     let path = (DataFiles.withEnding ".sst" folder.Path).Head
     let bytes = File.ReadAllBytes path
-    bytes[40_000] <- bytes[40_000] ^^^ 1uy
+    let middle = bytes.Length / 2
+    bytes[middle] <- bytes[middle] ^^^ 1uy
     File.WriteAllBytes(path, bytes)
     let dump = on "dump" folder
     Expect.equal dump.ExitCode 1 "damaged"
