@@ -184,8 +184,7 @@ let tests =
             let output = succeeds "decisions.fsx" [ sample.Value ]
             output |> contains "job 1: "
 
-            output
-            |> contains "; scores: L0 "
+            output |> contains "; scores: L0 "
 
             output |> contains "today's engine decides the same"
             output |> contains "decided the same by today's engine, 0 not")
