@@ -11,6 +11,7 @@ type ToolArguments =
     | [<EqualsAssignment>] In of file: string
     | [<AltCommandLine("-m"); EqualsAssignment>] Memory_Limit of mebibytes: string
     | Verify_All
+    | Strict
     | [<EqualsAssignment>] Server of address: string
     | [<AltCommandLine("-h")>] Help
 
@@ -23,5 +24,6 @@ type ToolArguments =
             | In _ -> "file to read (default: stdin)"
             | Memory_Limit _ -> "memory for memtables, in MiB, at least 8 and twice the largest value (default: 64)"
             | Verify_All -> "read back and verify the tables that were there already, too"
+            | Strict -> "leave out items of which a newer value may have been lost"
             | Server _ -> "where the server listens, host or host:port (default: 127.0.0.1:11211)"
             | Help -> "print this and stop"

@@ -17,6 +17,8 @@ type ParsedCommandLine =
     | Load of Options: LoadOptions
     /// Bring a backup of a store up to date.
     | Backup of Options: BackupOptions
+    /// Save what is whole of a damaged store.
+    | Salvage of Options: SalvageOptions
     /// Compact all of a store.
     | Compact of Options: CompactOptions
     /// Show what a running server says of itself.
@@ -158,6 +160,24 @@ module internal ToolCommandLine =
                                 DataFolder = folder
                                 ToFolder = target
                                 VerifyAll = results.Contains ToolArguments.Verify_All
+                            }
+                    }
+        }
+        {
+            Name = "salvage"
+            Summary = "saves what is whole of a damaged store into a new one, and lists what is lost"
+            Flags = [ "--data"; "--to"; "--strict" ]
+            Read =
+                fun results ->
+                    refusing {
+                        let! folder = dataFolder results
+                        let! target = toFolder results
+
+                        return
+                            Salvage {
+                                DataFolder = folder
+                                ToFolder = target
+                                Strict = results.Contains ToolArguments.Strict
                             }
                     }
         }

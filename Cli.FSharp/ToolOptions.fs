@@ -40,6 +40,16 @@ type BackupOptions = {
     VerifyAll: bool
 }
 
+/// What `lsmfs salvage` is to do.
+type SalvageOptions = {
+    /// The folder of the damaged store, as given.
+    DataFolder: string
+    /// The folder of the new one, as given.
+    ToFolder: string
+    /// Whether items that may be stale are left out.
+    Strict: bool
+}
+
 /// What `lsmfs compact` is to do.
 type CompactOptions = {
     /// The folder of the data, as given.

@@ -21,6 +21,9 @@ switch (CommandLine.Parse(args))
     case ParsedCommandLine.Backup backup:
         return ToolCommand.Run(() => BackupCommand.Run(backup.Options));
 
+    case ParsedCommandLine.Salvage salvage:
+        return ToolCommand.Run(() => SalvageCommand.Run(salvage.Options));
+
     case ParsedCommandLine.Compact compact:
         return ToolCommand.Run(() => CompactCommand.Run(compact.Options));
 

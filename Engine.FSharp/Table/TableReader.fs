@@ -143,6 +143,19 @@ type Table
                 (Partition.handle partition block).OffsetBytes
                 "a data block whose checksum is right has keys that do not fit the index"
 
+    /// Whether the keys of an opened data block lie where the index says that those of the partitions `first` to `last` do. O(1), no allocation.
+    member _.IsWithin(first: int, last: int, data: BlockContent) : bool =
+        let firstEntry = Block.first data.Bytes data.Start
+        let lastEntry = Block.last data.Bytes data.Start data.Length
+
+        let isAfterPrevious =
+            if first > 0 then
+                firstEntry.Key.SequenceCompareTo(index.Separator(first - 1)) > 0
+            else
+                firstEntry.Key.SequenceCompareTo properties.SmallestKey >= 0
+
+        isAfterPrevious && lastEntry.Key.SequenceCompareTo(index.Separator last) <= 0
+
 /// A block of a table that a lookup needs.
 [<Struct; NoEquality; NoComparison>]
 type BlockRequest = {

@@ -201,3 +201,65 @@ module LogFile =
             Corruption.at file 12L $"the header says file number {Coding.readU64 header 12}, the name says {number}"
         else
             replayFrames file bytes (Coding.readU32 header 28)
+
+    /// The version of a log file whose header is whole, when it is not one that this program knows.
+    let unknownVersion (bytes: byte[]) : uint32 voption =
+        if bytes.Length < headerLength then
+            ValueNone
+        else
+            let header = ReadOnlySpan<byte>(bytes, 0, headerLength)
+            let found = Coding.readU32 header 8
+
+            if Coding.readU32 header 28 = Checksum.compute (header.Slice(0, 28)) && found <> version then
+                ValueSome found
+            else
+                ValueNone
+
+    /// The seeds that a log file may have. A damaged header still tells it: its checksum, or the bytes that this is of, are whole.
+    let private seedsOf (bytes: byte[]) : uint32 list =
+        let header = ReadOnlySpan<byte>(bytes, 0, headerLength)
+        List.distinct [ Coding.readU32 header 28; Checksum.compute (header.Slice(0, 28)) ]
+
+    /// All whole frames of a log file, whatever lies between them, and where that lies: offsets and lengths. A header that cannot be believed is
+    /// the first of these. For salvage only: after damage nobody knows what is missing. O(length), as long as the frames are whole.
+    let salvage (kind: LogKind) (number: FileNumber) (bytes: byte[]) : struct (Frame[] * struct (int * int)[]) =
+        let frames = ResizeArray<Frame>()
+        let gaps = ResizeArray<struct (int * int)>()
+
+        let collect (seed: uint32) =
+            let mutable offset = headerLength
+
+            while offset < bytes.Length do
+                match wholeFrameAt bytes seed offset with
+                | -1 ->
+                    let next = wholeFrameAfter bytes seed offset |> ValueOption.defaultValue bytes.Length
+                    gaps.Add(struct (offset, next - offset))
+                    offset <- next
+                | payloadLength ->
+                    frames.Add { PayloadOffset = offset + frameHeaderLength; PayloadLength = payloadLength }
+                    offset <- offset + frameHeaderLength + payloadLength
+
+        let isKnown () =
+            let header = ReadOnlySpan<byte>(bytes, 0, headerLength)
+
+            header.StartsWith(ReadOnlySpan<byte>(magicOf kind))
+            && Coding.readU32 header 28 = Checksum.compute (header.Slice(0, 28))
+            && Coding.readU64 header 12 = number.Value
+
+        if bytes.Length < headerLength || not (ReadOnlySpan<byte>(bytes).ContainsAnyExcept 0uy) then
+            // Never used.
+            ()
+        else
+            if not (isKnown ()) then
+                gaps.Add(struct (0, headerLength))
+
+            let hasFrames (seed: uint32) =
+                let next = wholeFrameAfter bytes seed (headerLength - 1)
+                next.IsSome
+
+            match seedsOf bytes |> List.tryFind hasFrames with
+            | Some seed -> collect seed
+            | None when bytes.Length > headerLength -> gaps.Add(struct (headerLength, bytes.Length - headerLength))
+            | None -> ()
+
+        struct (frames.ToArray(), gaps.ToArray())

@@ -80,7 +80,7 @@ internal static class CompactCommand
         if (!quarantined.IsEmpty)
         {
             throw new StoreException(
-                $"{ToolCommand.Count(quarantined.Length, "table")} of {path} cannot be read and stayed where it was; lsmfs check names the damage");
+                $"{ToolCommand.Count(quarantined.Length, "table")} of {path} cannot be read and stayed where it was; lsmfs check names the damage, lsmfs salvage saves the rest");
         }
 
         Console.Out.WriteLine($"compacted {path}: {sizes}");

@@ -23,6 +23,7 @@ let private flags = [
     "dump", [ "--data"; "--out" ]
     "load", [ "--data"; "--in"; "--memory-limit" ]
     "backup", [ "--data"; "--to"; "--verify-all" ]
+    "salvage", [ "--data"; "--to"; "--strict" ]
     "compact", [ "--data"; "--memory-limit" ]
     "stats", [ "--server" ]
 ]
@@ -82,7 +83,11 @@ let tests =
                 "(lsmfs backup --help lists the flags)"
         }
 
-        test "compact and stats" {
+        test "salvage, compact and stats" {
+            let expected = { DataFolder = "./data"; ToFolder = "b"; Strict = false }
+            gives "salvage --to b" (Salvage expected)
+            gives "salvage --data a --to b --strict" (Salvage { expected with DataFolder = "a"; Strict = true })
+            refuses "salvage" "--to is needed" "(lsmfs salvage --help lists the flags)"
             gives "compact" (Compact { DataFolder = "./data"; MemoryBudgetBytes = 67108864L })
             gives "compact --data a -m 8" (Compact { DataFolder = "a"; MemoryBudgetBytes = 8388608L })
             gives "stats" (Stats { Server = { Host = "127.0.0.1"; Port = 11211 } })

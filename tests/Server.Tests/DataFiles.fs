@@ -1,6 +1,7 @@
 /// Looking into data folders with the engine's own reading of the formats.
 module LsmFs.Server.Tests.DataFiles
 
+open System
 open System.Diagnostics
 open System.IO
 open System.Threading
@@ -38,6 +39,24 @@ let stateOf (folder: string) : ManifestState =
             (File.ReadAllBytes path)
     with
     | Ok state -> state
+    | Error corruption -> failtest $"{corruption}"
+
+/// Opens a whole table.
+let openTable (path: string) : Table =
+    let bytes = File.ReadAllBytes path
+    let name = string (Path.GetFileName path)
+
+    let footer =
+        ReadOnlySpan<byte>(bytes, bytes.Length - TableFormat.footerLengthBytes, TableFormat.footerLengthBytes)
+
+    let opening =
+        TableFormat.decodeFooter name bytes.LongLength footer
+        |> Result.bind (fun footer ->
+            let metadata = Array.sub bytes (int footer.MetadataOffsetBytes) footer.MetadataLengthBytes
+            TableReader.openTable (FileNumber 1UL) name bytes.LongLength footer metadata)
+
+    match opening with
+    | Ok table -> table
     | Error corruption -> failtest $"{corruption}"
 
 /// Tables by level.
