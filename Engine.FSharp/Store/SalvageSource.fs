@@ -44,23 +44,25 @@ type private Wanted =
     | Blocks
     | Region
 
-/// Those entries of a table that lie in whole blocks. Damaged blocks are passed over, and told in `Losses`.
+/// Those entries of a table that lie in whole blocks. Damaged blocks are passed over, and told in `Losses`. `endDamage` is what is wrong with a table
+/// without end (`TableReader.withoutEnd`), of which the whole file is one region.
 [<Sealed>]
-type SalvageSource(table: Table, readLengthBytesMax: int) =
+type SalvageSource(table: Table, endDamage: Corruption voption, readLengthBytesMax: int) =
     inherit EntrySource()
 
     let decoder = BlockDecoder()
     let cursor = BlockCursor()
     let partitionBytes = ByteBuffer 8192
     let losses = ResizeArray<Loss>()
-    let notes = ResizeArray<Corruption>()
+    let notes = ResizeArray<Corruption>(ValueOption.toArray endDamage)
     let pending = ResizeArray<struct (Corruption * int64)>()
     let mutable lastKey: byte[] voption = ValueNone
     let mutable stored = Array.Empty<byte>()
     let mutable isOpen = false
+    let mutable isEnded = false
 
-    let mutable nextPartition = 0
-    let mutable firstDamaged = -1
+    let mutable nextPartition = if endDamage.IsSome then table.PartitionCount else 0
+    let mutable firstDamaged = if endDamage.IsSome then 0 else -1
     let mutable dataEnd = 0L
 
     // Of the open partition, whose content is in `partitionBytes`.
@@ -156,16 +158,28 @@ type SalvageSource(table: Table, readLengthBytesMax: int) =
 
         found
 
+    /// Whether the last block of the table was the last whole one.
+    let isLast () =
+        match lastKey with
+        | ValueSome last -> ReadOnlySpan<byte>(last).SequenceEqual table.Properties.LargestKey
+        | ValueNone -> false
+
     let walkRegion () =
         match findBlock () with
         | ValueSome(struct (data, length)) ->
             regionNext <- regionNext + length
             walk data
+        | ValueNone when endDamage.IsSome && isLast () ->
+            // Here the partitions begin.
+            regionNext <- regionEnd
         | ValueNone ->
             lose
                 (regionOffset + int64 regionNext)
                 (int64 (regionEnd - regionNext))
-                "no whole data block begins here, and the partition that says where the next one does is damaged"
+                (if endDamage.IsSome then
+                     "no whole data block begins here, and the end of the table, which says where the next one does, is damaged"
+                 else
+                     "no whole data block begins here, and the partition that says where the next one does is damaged")
 
             regionNext <- regionEnd
 
@@ -245,13 +259,21 @@ type SalvageSource(table: Table, readLengthBytesMax: int) =
             true
         | ValueNone -> false
 
+    /// Tells what was lost last. A file may have been cut off between two blocks.
+    let endTable () =
+        if endDamage.IsSome && not isEnded && pending.Count = 0 && not (isLast ()) then
+            lose table.DataLengthBytes 0L "the file ends here, and more data blocks should follow"
+
+        isEnded <- true
+        settle ValueNone
+
     /// Bytes of the table's file.
     member _.SizeBytes: int64 = table.SizeBytes
 
     /// What was lost, once the source is exhausted.
     member _.Losses: Loss seq = losses
 
-    /// Damaged partitions. These hold no entries: their data blocks were looked for without them, and are in `Losses` if they were not found.
+    /// A damaged end, and damaged partitions. These hold no entries: their data blocks were looked for without them, and are in `Losses` if they were not found.
     member _.Notes: Corruption seq = notes
 
     override _.MoveNext() : SourceState =
@@ -273,7 +295,7 @@ type SalvageSource(table: Table, readLengthBytesMax: int) =
                 elif planRead () then
                     state <- ValueSome SourceState.NeedsBlock
                 else
-                    settle ValueNone
+                    endTable ()
                     state <- ValueSome SourceState.Exhausted
 
         state.Value

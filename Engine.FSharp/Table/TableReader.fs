@@ -247,3 +247,23 @@ module TableReader =
         |> Result.bind (fun properties ->
             readIndex file footer metadata properties
             |> Result.map (fun index -> Table(number, file, fileSizeBytes, footer, properties, metadata, index)))
+
+    /// A table of which properties, index or footer cannot be believed, from what the manifest knows of it. For salvage only: all of its `fileSizeBytes` may
+    /// be data blocks, and of its one partition, which is not in the file, nothing may be asked but which keys it has.
+    let withoutEnd (meta: TableMeta) (file: string) (fileSizeBytes: int64) : Table =
+        let index = TableIndexBuilder()
+        index.Add(ReadOnlySpan<byte> meta.Properties.LargestKey, 1L)
+        let buffer = ByteBuffer 64
+        index.AppendTo buffer
+        let metadata = buffer.ToArray()
+
+        let footer = {
+            DataLengthBytes = fileSizeBytes
+            PartitionsLengthBytes = 1L
+            PropertiesLengthBytes = 0
+            IndexLengthBytes = metadata.Length
+        }
+
+        match TableIndex.Open(metadata, 0, metadata.Length, fileSizeBytes, 1L, meta.Properties) with
+        | Ok index -> Table(meta.Number, file, fileSizeBytes, footer, meta.Properties, metadata, index)
+        | Error reason -> invalidOp reason

@@ -43,6 +43,15 @@ internal sealed class TableFiles(DataFolder folder) : IDisposable
         }
     }
 
+    /// <summary>Opens a table whose end is damaged, for salvage only.</summary>
+    internal Table OpenWithoutEnd(TableMeta meta)
+    {
+        var file = StoreFile.NewTable(meta.Number);
+        var handle = folder.OpenRead(file);
+        _handles[meta.Number.Value] = handle;
+        return TableReader.withoutEnd(meta, FileName.ofFile(file), handle.LengthBytes);
+    }
+
     /// <summary>
     /// Fills <paramref name="buffer"/> from a table. Throws <see cref="IOException"/> when the disk fails, and also when the file ends early;
     /// <see cref="ObjectDisposedException"/> when the table has been closed.

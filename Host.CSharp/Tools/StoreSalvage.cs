@@ -29,7 +29,7 @@ internal sealed class StoreSalvage(DataFolder source, DataFolder target)
         {
             if (TryOpen(tableFiles, number, meta) is { } table)
             {
-                sources.Add(new SalvageSource(table, ReadLengthBytesMax));
+                sources.Add(table);
             }
         }
 
@@ -46,7 +46,7 @@ internal sealed class StoreSalvage(DataFolder source, DataFolder target)
             progress.Clear();
             foreach (var damage in sources.SelectMany(table => table.Notes))
             {
-                Print($"note: {damage}; it holds no items, and what it points to was looked for without it");
+                Print($"note: {damage}; data blocks were looked for one behind the other without it");
             }
 
             foreach (var loss in sources.SelectMany(table => table.Losses))
@@ -95,11 +95,16 @@ internal sealed class StoreSalvage(DataFolder source, DataFolder target)
         return true;
     }
 
-    private Table? TryOpen(TableFiles tableFiles, FileNumber number, FSharpValueOption<TableMeta> meta)
+    private SalvageSource? TryOpen(TableFiles tableFiles, FileNumber number, FSharpValueOption<TableMeta> meta)
     {
         try
         {
-            return tableFiles.Open(number);
+            return new SalvageSource(tableFiles.Open(number), FSharpValueOption<Corruption>.ValueNone, ReadLengthBytesMax);
+        }
+        catch (StoreException cause) when (cause.Damage is { } damage && meta.IsSome)
+        {
+            var table = tableFiles.OpenWithoutEnd(meta.Value);
+            return new SalvageSource(table, FSharpValueOption<Corruption>.NewValueSome(damage), ReadLengthBytesMax);
         }
         catch (StoreException cause) when (cause.Damage is { } damage)
         {

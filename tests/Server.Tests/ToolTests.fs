@@ -422,10 +422,25 @@ let private salvagedParts () =
     Expect.equal items smallDump "all of it"
 
     let output, items =
-        salvaged "index" older (invert (table.SizeBytes - int64 TableFormat.footerLengthBytes - 10L)) 1
+        salvaged "index" older (invert (table.SizeBytes - int64 TableFormat.footerLengthBytes - 10L)) 0
 
-    Expect.stringStarts output $"lost: {nameOf older}: offset " "the table is lost"
+    Expect.stringStarts output $"note: {nameOf older}: offset " "the table is named"
     Expect.stringContains output ": the index (" "for its index"
+    Expect.stringEnds output "; nothing was lost\n" "its blocks were found"
+    Expect.equal items smallDump "all of it"
+
+    let invertEnds (bytes: byte[]) =
+        invert 5L bytes
+        invert (bytes.LongLength - 1L) bytes
+
+    let output, items = salvaged "both ends" older invertEnds 1
+    Expect.stringStarts output $"note: {nameOf older}: offset " "the table is named"
+
+    Expect.stringContains
+        output
+        $"\nlost: {nameOf older}: offset 0: no whole data block begins here, and the end of the table, "
+        "nothing can be found"
+
     Expect.stringContains output ", keys from expiring to key:399, up to sequence number " "with these keys"
 
     Expect.equal

@@ -9,6 +9,7 @@ open LsmFs.Engine.Tests.TableFixtures
 /// A table, its file with some bytes changed in data blocks and partitions, and its entries: those that can be saved, and those that cannot.
 type private Damaged = {
     Table: Table
+    EndDamage: Corruption voption
     File: byte[]
     DamagedPartitions: int64 list
     Saved: (BlockHandle * Entry list) list
@@ -67,6 +68,7 @@ let private damage (number: uint64) (positions: uint16 list) (model: Model) : Da
 
     {
         Table = table
+        EndDamage = ValueNone
         File = changed
         DamagedPartitions = [
             for partition in 0 .. table.PartitionCount - 1 do
@@ -79,7 +81,9 @@ let private damage (number: uint64) (positions: uint16 list) (model: Model) : Da
 
 /// What comes out of the merge, with every read carried out on the damaged files.
 let private salvage (tables: Damaged list) : Entry list * Loss list * Corruption list =
-    let sources = tables |> List.map (fun table -> SalvageSource(table.Table, 300)) |> Array.ofList
+    let sources =
+        tables |> List.map (fun table -> SalvageSource(table.Table, table.EndDamage, 300)) |> Array.ofList
+
     let merge = Merge [| for source in sources -> source :> EntrySource |]
 
     let rec go (entries: Entry list) =
@@ -198,6 +202,48 @@ let tests =
                     | Some newer when newer.Sequence > entry.Sequence ->
                         Expect.isTrue mayBeStale $"{keyOf entry} has a newer entry that is lost"
                     | _ -> Expect.equal mayBeStale (isTold losses entry) (keyOf entry))
+
+        property
+            "of a table that was cut off, what lies before the cut is saved, and the rest is told"
+            (fun (first: Write) (rest: Write list) (cut: uint16) ->
+                let whole = damage 1UL [] (modelFrom 1UL (first :: rest))
+
+                let cut =
+                    if cut % 2us = 0us then
+                        // Between two blocks, or before the first one.
+                        int (fst whole.Saved[int cut / 2 % whole.Saved.Length]).OffsetBytes
+                    else
+                        int cut * 7919 % whole.File.Length
+
+                let name = whole.Table.File
+                let reason = { File = name; OffsetBytes = int64 cut; Reason = "it is cut off" }
+
+                let saved, losses, notes =
+                    salvage [
+                        {
+                            whole with
+                                Table = TableReader.withoutEnd whole.Table.Meta name (int64 cut)
+                                EndDamage = ValueSome reason
+                                File = Array.truncate cut whole.File
+                        }
+                    ]
+
+                let isBefore (handle: BlockHandle) = handle.OffsetBytes + int64 handle.LengthBytes <= int64 cut
+                let before, behind = whole.Saved |> List.partition (fst >> isBefore)
+
+                Expect.equal
+                    (saved |> List.map bytesOf)
+                    (before |> List.collect snd |> List.map bytesOf)
+                    "the blocks before"
+
+                Expect.equal notes [ reason ] "what is wrong"
+                Expect.equal losses.Length (if behind.IsEmpty then 0 else 1) "a loss, if there is one"
+
+                for entry in behind |> List.collect snd do
+                    Expect.isTrue (isTold losses entry) $"{keyOf entry} is in what was lost"
+
+                for entry in saved do
+                    Expect.isFalse (isTold losses entry) $"{keyOf entry} is whole, and not told to be lost")
 
         property
             "the whole frames of a log are saved, behind damage too, and the rest is told"
