@@ -107,6 +107,9 @@ module Work =
             ->
             Admission.Wait
         | DiskTrouble.Full when isFlushAwaited && needsFlush disk -> Admission.Wait
+        // Space that is given up for removals is anybody's, so a compaction may have taken it. At its end there is more than before, whatever its outcome.
+        | DiskTrouble.Full when disk.IsCompacting && (disk.Reserve.RemovalBytes = 0L || disk.Reserve.ManifestBytes = 0L) ->
+            Admission.Wait
         | DiskTrouble.Full -> Admission.Removals
         | _ -> Admission.Nothing
 

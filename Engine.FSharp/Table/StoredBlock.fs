@@ -56,6 +56,10 @@ module StoredBlock =
     [<Literal>]
     let internal prefixLengthBytes = 4
 
+    /// LZ4's format cannot make more of a byte. So little is allocated for a block that lies about its length under a right checksum.
+    [<Literal>]
+    let private lz4RatioMax = 255L
+
     /// No content is longer: one entry of the largest value there can be, and what is around it.
     [<Literal>]
     let contentLengthMax = 0x40100000
@@ -94,13 +98,17 @@ module StoredBlock =
                     offsetBytes
                     $"the %s{what} (%d{stored.Length} bytes) has the checksum %08x{found}, but its bytes give %08x{computed}"
             else
+                let contentLength =
+                    if storedLength < prefixLengthBytes then
+                        Int64.MaxValue
+                    else
+                        int64 (Coding.readU32 stored 0)
+
                 match stored[storedLength] with
                 | StoredType.Raw -> Ok storedLength
-                | StoredType.Lz4
-                | StoredType.Zstd when
-                    storedLength >= prefixLengthBytes && Coding.readU32 stored 0 <= uint32 contentLengthMax
-                    ->
-                    Ok(int (Coding.readU32 stored 0))
+                | StoredType.Lz4 when contentLength <= min (int64 contentLengthMax) (lz4RatioMax * int64 storedLength) ->
+                    Ok(int contentLength)
+                | StoredType.Zstd when contentLength <= int64 contentLengthMax -> Ok(int contentLength)
                 | StoredType.Lz4
                 | StoredType.Zstd ->
                     Corruption.at

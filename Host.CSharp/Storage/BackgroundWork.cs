@@ -6,7 +6,7 @@ using Microsoft.FSharp.Collections;
 namespace LsmFs.Host;
 
 /// <summary>Why background work failed: what it means for writes, and a few words for a client.</summary>
-internal sealed record WorkFailure(DiskTrouble Trouble, string Reason);
+internal sealed record WorkFailure(DiskTrouble Trouble, string Reason, int CompactedCount);
 
 /// <summary>
 /// The threads that flush memtables and compact tables, as the engine's <see cref="Work"/> and <see cref="Picking"/> decide. Each piece of work ends in one
@@ -30,6 +30,8 @@ internal sealed class BackgroundWork : IDisposable
     private volatile WorkFailure? _flushFailure;
     private volatile bool _isFlushing;
     private int _compactingCount;
+    // Compactions that have ended, well or not.
+    private int _compactedCount;
 
     internal BackgroundWork(Store store)
     {
@@ -40,8 +42,14 @@ internal sealed class BackgroundWork : IDisposable
         _compactors = [.. _compactionFailures.Select((_, index) => new Thread(() => RunCompactor(index)) { IsBackground = true, Name = $"lsmfs-compact{index}" })];
     }
 
-    /// <summary>Why the last flush failed, or null.</summary>
-    internal WorkFailure? FlushFailure => _flushFailure;
+    /// <summary>
+    /// Why the last flush failed, or null. One that had no space while a compaction did, which has ended since, says nothing any more: it may have found
+    /// taken what is there again, and is tried again at once.
+    /// </summary>
+    internal WorkFailure? FlushFailure =>
+        _flushFailure is { } failure && (failure.Trouble != DiskTrouble.Full || failure.CompactedCount == Volatile.Read(ref _compactedCount))
+            ? failure
+            : null;
 
     /// <summary>Why the last compaction of a thread failed, the worst of them, or null.</summary>
     internal WorkFailure? CompactionFailure
@@ -62,7 +70,7 @@ internal sealed class BackgroundWork : IDisposable
     }
 
     /// <summary>Whether the last flush or compaction failed for want of space.</summary>
-    internal bool LacksSpace => _flushFailure?.Trouble == DiskTrouble.Full || CompactionFailure?.Trouble == DiskTrouble.Full;
+    internal bool LacksSpace => FlushFailure?.Trouble == DiskTrouble.Full || CompactionFailure?.Trouble == DiskTrouble.Full;
 
     /// <summary>Whether a flush is under way, or has not yet given back the space it makes free.</summary>
     internal bool IsFlushing => _isFlushing;
@@ -178,10 +186,11 @@ internal sealed class BackgroundWork : IDisposable
         _compactionWanted.Set();
     }
 
-    private static WorkFailure FailureOf(Exception cause, string work)
+    private static WorkFailure FailureOf(Exception cause, string work, int compactedCount)
     {
         var trouble = DiskError.TroubleOf(cause);
-        return new WorkFailure(trouble, trouble == DiskTrouble.Failed ? $"{work} failed, see the server's log" : DiskSpace.reason(trouble));
+        var reason = trouble == DiskTrouble.Failed ? $"{work} failed, see the server's log" : DiskSpace.reason(trouble);
+        return new WorkFailure(trouble, reason, compactedCount);
     }
 
     private bool TryFlush()
@@ -192,6 +201,7 @@ internal sealed class BackgroundWork : IDisposable
         }
 
         _isFlushing = true;
+        var compactedCount = Volatile.Read(ref _compactedCount);
         try
         {
             Flush();
@@ -199,7 +209,7 @@ internal sealed class BackgroundWork : IDisposable
         }
         catch (Exception cause) when (cause is not WorkCancelledException)
         {
-            _flushFailure = FailureOf(cause, FlushName);
+            _flushFailure = FailureOf(cause, FlushName, compactedCount);
             throw;
         }
         finally
@@ -256,21 +266,21 @@ internal sealed class BackgroundWork : IDisposable
         }
         catch (Exception cause) when (cause is not WorkCancelledException)
         {
-            Volatile.Write(ref failure, FailureOf(cause, CompactionName));
+            Volatile.Write(ref failure, FailureOf(cause, CompactionName, _compactedCount));
             throw;
         }
         finally
         {
             // With its outcome known: while work fails for want of space, the disk counts as full.
             _store.Folder.Reserve!.Refill();
-            if (_flushFailure?.Trouble == DiskTrouble.Full)
+            // First the one, then the other: whoever sees that none is under way sees as well that a flush may succeed now.
+            _ = Interlocked.Increment(ref _compactedCount);
+            _ = Interlocked.Decrement(ref _compactingCount);
+            if (_store.Folder.Reserve.IsDiskFull)
             {
-                // The flush may have found what it needs taken by the compaction.
-                _flushFailure = null;
                 _flushWanted.Set();
             }
 
-            _ = Interlocked.Decrement(ref _compactingCount);
             _store.WakeCommitter();
         }
     }

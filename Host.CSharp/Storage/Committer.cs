@@ -19,6 +19,8 @@ internal sealed class Committer : IDisposable
     private readonly WriteContext _context;
     private readonly ConcurrentQueue<Submission> _queue = new();
     private readonly List<Submission> _group = [];
+    // Whether the group waits to be committed again: nothing of it has happened.
+    private volatile bool _isGroupHeld;
     private readonly ConcurrentQueue<Memtable> _recyclable = new();
     private readonly ChunkPool _chunks;
     // Never disposed of, because late submissions may still set it.
@@ -82,7 +84,7 @@ internal sealed class Committer : IDisposable
         {
             _work.Set();
         }
-        else if (!_queue.IsEmpty)
+        else if (HasWork)
         {
             ThreadPool.UnsafeQueueUserWorkItem(static committer => committer.Drain(), this, preferLocal: false);
         }
@@ -143,7 +145,7 @@ internal sealed class Committer : IDisposable
         _stopping = true;
         _work.Set();
         _thread?.Join();
-        while (!_queue.IsEmpty || Volatile.Read(ref _busy) != 0)
+        while (HasWork || Volatile.Read(ref _busy) != 0)
         {
             Drain();
             Thread.Yield();
@@ -172,7 +174,7 @@ internal sealed class Committer : IDisposable
 
     private void RunThread()
     {
-        while (!_stopping || !_queue.IsEmpty)
+        while (!_stopping || HasWork)
         {
             Drain();
             if (!_stopping)
@@ -184,11 +186,11 @@ internal sealed class Committer : IDisposable
 
     private void Drain()
     {
-        while (!_queue.IsEmpty && !MustWait() && Interlocked.CompareExchange(ref _busy, 1, 0) == 0)
+        while (HasWork && !MustWait() && Interlocked.CompareExchange(ref _busy, 1, 0) == 0)
         {
             try
             {
-                while (!_queue.IsEmpty && !MustWait())
+                while (HasWork && !MustWait())
                 {
                     CommitGroup();
                 }
@@ -200,11 +202,13 @@ internal sealed class Committer : IDisposable
             }
         }
 
-        if (!_queue.IsEmpty)
+        if (HasWork)
         {
             _pacer.WakeWhenDue();
         }
     }
+
+    private bool HasWork => !_queue.IsEmpty || _isGroupHeld;
 
     private bool MustWait() =>
         _poison is null && !_stopping
@@ -217,6 +221,7 @@ internal sealed class Committer : IDisposable
 
     private void CommitGroup()
     {
+        _isGroupHeld = false;
         var admission = Admission();
         var refusal = _poison
             ?? (_stopping ? "server is shutting down" : null)
@@ -229,6 +234,11 @@ internal sealed class Committer : IDisposable
         else
         {
             TakeAll();
+        }
+
+        if (_isGroupHeld)
+        {
+            return;
         }
 
         var outcome = refusal is null ? CommitOutcome.Committed : CommitOutcome.Refused(refusal);
@@ -268,7 +278,7 @@ internal sealed class Committer : IDisposable
             }
 
             // No writes may be left of the group when its puts were not admitted.
-            if (_context.HasWrites)
+            if (_context.HasWrites && !_isGroupHeld)
             {
                 isLogged = true;
                 Volatile.Write(ref _committedBytes, _committedBytes + _context.WrittenBytes);
@@ -280,6 +290,11 @@ internal sealed class Committer : IDisposable
         }
         catch (IOException cause)
         {
+            if (TryHold(cause))
+            {
+                return null;
+            }
+
             TakeAll();
             return Refuse(cause);
         }
@@ -299,6 +314,15 @@ internal sealed class Committer : IDisposable
         {
             _reader.Exit();
         }
+    }
+
+    /// <summary>
+    /// Whether the group is committed again later: background work has taken the space that was given up for it since it was admitted, and will give it back.
+    /// </summary>
+    private bool TryHold(IOException cause)
+    {
+        _isGroupHeld = DiskError.IsFull(cause) && Admission() == Engine.Admission.Wait;
+        return _isGroupHeld;
     }
 
     /// <summary>Freezes a memtable that is full, or whose log is, or any that has something in it when that is the next request.</summary>
@@ -324,6 +348,8 @@ internal sealed class Committer : IDisposable
     private void TakeAndExecuteGroup(bool admitsPuts)
     {
         _context.Begin(_store.NowSeconds(), admitsPuts);
+        // One that was held.
+        _group.ForEach(Execute);
         var groupSizeBytesMax = admitsPuts ? Math.Min(GroupSizeBytesMax, Pacing.groupBytesMax(_store.Pace)) : RemovalGroupSizeBytesMax;
         while (_context.FrameLength < groupSizeBytesMax
             && _context.MemtableSizeBytes < _store.EngineOptions.MemtableSizeBytes
@@ -379,7 +405,7 @@ internal sealed class Committer : IDisposable
         }
         catch (IOException cause)
         {
-            return Refuse(cause);
+            return !admitsPuts && TryHold(cause) ? null : Refuse(cause);
         }
 
         if (_loggedRefusal is not null)

@@ -69,7 +69,7 @@ let private fullDisk (durability: string) (disk: string) : unit =
     let filler = Path.Combine(disk, "filler")
     let random = Random 7
     let value = Array.init 20_000 (fun _ -> byte (random.Next 256))
-    let flags = [| "-m"; "8"; "--durability"; durability |]
+    let flags = [| "-m"; "8"; "--durability"; durability; "-v" |]
     let start () = ServerProcess.Start(data, flags)
     use server = start ()
     use client = new TextClient(server.Port)
@@ -97,7 +97,9 @@ let private fullDisk (durability: string) (disk: string) : unit =
     let deleted = [ 2 .. stored.Length / 2 ]
 
     for number in deleted do
-        Expect.equal (client.Ask $"delete key{number}") "DELETED" $"key{number}"
+        let answer = client.Ask $"delete key{number}"
+        let log = String.Join(Environment.NewLine, server.Errors)
+        Expect.equal answer "DELETED" $"key{number}, and the server said: {log}"
 
     let check (client: TextClient) =
         for number in stored do

@@ -156,31 +156,35 @@ let tests =
                 ] do
                 Expect.equal (Work.admits WritePressure.None idle condition) admission $"%A{condition}")
 
-        testCase "removals wait for a flush that will give space back, and for nothing that will not" (fun () ->
-            for pressure, snapshot, condition, admission in
-                [
-                    WritePressure.Memtables, idle, sound, Admission.Wait
-                    WritePressure.Memtables, idle, full, Admission.Wait
-                    WritePressure.Memtables, idle, { full with FlushTrouble = DiskTrouble.Full }, Admission.Nothing
-                    WritePressure.Memtables,
-                    idle,
-                    { full with FlushTrouble = DiskTrouble.Full; IsCompacting = true },
-                    Admission.Wait
-                    WritePressure.None, snapshotOf (memtableOf 1) 1, full, Admission.Removals
-                    WritePressure.None, snapshotOf (memtableOf 1) 1, usedUp, Admission.Wait
-                    WritePressure.None, idle, { usedUp with IsFlushing = true }, Admission.Wait
-                    WritePressure.None, idle, usedUp, Admission.Removals
-                    WritePressure.None,
-                    snapshotOf (memtableOf 1) 1,
-                    { usedUp with FlushTrouble = DiskTrouble.Full },
-                    Admission.Removals
-                    WritePressure.LevelZero, idle, full, Admission.Wait
-                    WritePressure.LevelZero,
-                    idle,
-                    { full with CompactionTrouble = DiskTrouble.Full },
-                    Admission.Removals
-                ] do
-                Expect.equal (Work.admits pressure snapshot condition) admission $"%A{condition}")
+        testCase
+            "removals wait for a flush or a compaction that will give space back, and for nothing that will not"
+            (fun () ->
+                for pressure, snapshot, condition, admission in
+                    [
+                        WritePressure.Memtables, idle, sound, Admission.Wait
+                        WritePressure.Memtables, idle, full, Admission.Wait
+                        WritePressure.Memtables, idle, { full with FlushTrouble = DiskTrouble.Full }, Admission.Nothing
+                        WritePressure.Memtables,
+                        idle,
+                        { full with FlushTrouble = DiskTrouble.Full; IsCompacting = true },
+                        Admission.Wait
+                        WritePressure.None, snapshotOf (memtableOf 1) 1, full, Admission.Removals
+                        WritePressure.None, snapshotOf (memtableOf 1) 1, usedUp, Admission.Wait
+                        WritePressure.None, idle, { usedUp with IsFlushing = true }, Admission.Wait
+                        WritePressure.None, idle, usedUp, Admission.Removals
+                        WritePressure.None, idle, { usedUp with IsCompacting = true }, Admission.Wait
+                        WritePressure.None, idle, { full with IsCompacting = true }, Admission.Removals
+                        WritePressure.None,
+                        snapshotOf (memtableOf 1) 1,
+                        { usedUp with FlushTrouble = DiskTrouble.Full },
+                        Admission.Removals
+                        WritePressure.LevelZero, idle, full, Admission.Wait
+                        WritePressure.LevelZero,
+                        idle,
+                        { full with CompactionTrouble = DiskTrouble.Full },
+                        Admission.Removals
+                    ] do
+                    Expect.equal (Work.admits pressure snapshot condition) admission $"%A{condition}")
 
         testCase "deletes are flushed for a compaction that has no space, in tables that grow" (fun () ->
             let stuck = { full with CompactionTrouble = DiskTrouble.Full }
