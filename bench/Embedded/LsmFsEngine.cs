@@ -18,10 +18,11 @@ internal sealed class LsmFsEngine : IEngine
             DataFolder = folder,
             Durability = settings.IsSynced ? Durability.Sync : Durability.Os,
             MemoryBudgetBytes = settings.MemoryBudgetBytes,
+            Compression = settings.IsCompressed ? Compression.Lz4 : Compression.None,
         };
         _store = Store.Open(options, NullLogger.Instance);
         Setup = $"Durability = {options.Durability}, MemoryBudgetBytes = {options.MemoryBudgetBytes}, from which follows:\n"
-            + OptionsModule.ofBudget(options.MemoryBudgetBytes);
+            + OptionsModule.withCompression(options.Compression, OptionsModule.ofBudget(options.MemoryBudgetBytes));
     }
 
     public string Setup { get; }

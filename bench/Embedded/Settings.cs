@@ -11,7 +11,7 @@ internal sealed record Settings
           --keys N               default 20000000, of 16 bytes
           --value-length N       default 100
           --values random|half   random (default): nothing to compress; half: the second half of a value is zeros
-          --compression none|lz4 RocksDB's; LsmFs compresses as it does by default. Default none
+          --compression none|lz4 of both engines, default none
           --memory MIB           the budget of each engine, default 256
           --durability os|sync   no sync of the log (default), or one for every commit
           --batch N              writes committed together, default 1
