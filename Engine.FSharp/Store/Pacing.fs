@@ -21,6 +21,8 @@ type CompactionDebt = {
     LevelZeroCount: int
     /// Bytes that deeper levels hold beyond their share.
     ExcessBytes: float
+    /// Bytes beyond their share that are in order: a few jobs bring as much at once.
+    ExcessAllowedBytes: float
 }
 
 /// How fast writes may go on.
@@ -57,6 +59,11 @@ module Pacing =
                     seq { 1 .. LevelScore.bottomLevel version - 1 } |> Seq.sumBy excess
                 else
                     0.0
+            // More would be space that a store takes without need, less would make the pace follow every job.
+            ExcessAllowedBytes =
+                let bottomBytes = Version.levelSizeBytes version (LevelScore.bottomLevel version)
+                let levelOneBytes = float options.LevelOneSizeBytes
+                min (4.0 * levelOneBytes) (levelOneBytes + float bottomBytes / 16.0)
         }
 
     /// Why writes have to wait: so that memory and level 0 stay bounded. `fill` is how full the active memtable is, from 0 to 1.
@@ -67,10 +74,6 @@ module Pacing =
             WritePressure.LevelZero
         else
             WritePressure.None
-
-    /// Bytes beyond the levels' shares that are in order: a few jobs bring as much at once. More would be space that a store takes without need, less would
-    /// make the pace follow every job.
-    let private excessAllowedBytes (options: Options) : float = float options.LevelOneSizeBytes * 4.0
 
     /// How much is owed, from 0 (writes are not slowed) to 1 (they wait), and what most of all.
     let private owed (options: Options) (debt: CompactionDebt) (frozenCount: int) (fill: float) =
@@ -91,9 +94,7 @@ module Pacing =
             share (float debt.LevelZeroCount + waiting) (trigger + (most - trigger) / 4.0) most
 
         // Nothing waits for this: level 0 does, when it takes too long.
-        let levels =
-            let allowed = excessAllowedBytes options
-            0.8 * share debt.ExcessBytes allowed (allowed * 4.0)
+        let levels = 0.8 * share debt.ExcessBytes debt.ExcessAllowedBytes (debt.ExcessAllowedBytes * 4.0)
 
         if levelZero > 0.0 && levelZero >= memtables && levelZero >= levels then
             struct (levelZero, WritePressure.LevelZero)

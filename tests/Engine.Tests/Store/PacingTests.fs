@@ -11,7 +11,8 @@ let private options = Options.ofBudget (64L <<< 20)
 /// Any debt: a multiple of what is in order.
 let private debtOf (levelZeroCount: int) (excess: float) : CompactionDebt = {
     LevelZeroCount = levelZeroCount
-    ExcessBytes = excess * float options.LevelOneSizeBytes * 4.0
+    ExcessBytes = excess * 1e6
+    ExcessAllowedBytes = 1e6
 }
 
 let private nanoseconds (levelZeroCount: int) (excess: float) (frozenCount: int) (fill: float) =
