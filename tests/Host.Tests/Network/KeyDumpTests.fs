@@ -3,6 +3,7 @@ module LsmFs.Host.Tests.KeyDumpTests
 open System
 open System.Collections.Generic
 open System.Diagnostics
+open System.IO
 open System.Text
 open System.Threading
 open Expecto
@@ -124,8 +125,9 @@ let private busy (setting: Setting) =
     fill served (seq { 0 .. manyCount - 1 })
     let clients = [| for _ in 1..4 -> new Client(served.Port) |]
 
+    // A metadump: the shorter lines of an mgdump could all be in the sockets' buffers.
     for client in clients do
-        client.Send "lru_crawler mgdump all\r\n"
+        client.Send "lru_crawler metadump all\r\n"
         client.Receive 100 |> ignore
 
     use other = new Client(served.Port)
@@ -133,7 +135,7 @@ let private busy (setting: Setting) =
     other.Expect("lru_crawler metadump hash\r\n", "BUSY currently processing crawler request\r\n")
     // What makes no list has no need of a place.
     other.Expect("lru_crawler mgdump 2\r\nlru_crawler crawl 1\r\n", "EN\r\nOK\r\n")
-    readList clients[0] "EN\r\n" 65536 ignore |> ignore
+    readList clients[0] "END\r\n" 65536 ignore |> ignore
     other.Send "lru_crawler mgdump all\r\n"
     let keys = keysOf (readList other "EN\r\n" 65536 ignore)
     Expect.equal keys.Length manyCount "the place of a finished list is free"
@@ -145,6 +147,27 @@ let private busy (setting: Setting) =
     use last = new Client(served.Port)
     last.Send "lru_crawler mgdump all\r\n"
     Expect.equal (keysOf (readList last "EN\r\n" 65536 ignore)).Length manyCount "so are those of closed connections"
+
+let private damage (setting: Setting) =
+    use served = new Served(setting)
+    fill served (seq { 0 .. manyCount - 1 })
+    served.Store.Flush()
+
+    for table in Directory.GetFiles(served.Folder, "*.sst") do
+        use file = File.Open(table, FileMode.Open, FileAccess.Write, FileShare.ReadWrite)
+        file.Seek(file.Length / 2L, SeekOrigin.Begin) |> ignore
+        file.Write(Array.create 100 255uy, 0, 100)
+
+    use client = new Client(served.Port)
+    client.Send "lru_crawler metadump all\r\nversion\r\n"
+    let finish = "SERVER_ERROR the stored keys cannot be read, see the server's log\r\nVERSION 1.2.3\r\n"
+    let keys = keysOf (readList client finish 65536 ignore)
+
+    Expect.isTrue
+        (keys.Length < manyCount && Array.forall2 (=) keys (Array.init keys.Length keyOf))
+        "keys before the damage"
+
+    awaitNoHolds served
 
 let private stop (setting: Setting) =
     use served = new Served(setting)
@@ -164,5 +187,6 @@ let tests =
         everywhere "keys are listed in order, and what follows is answered behind them" conversation
         onTransports "a list read slowly has exactly the keys of its moment, and costs others nothing" slowReader
         onTransports "four lists at a time, and a place is free as soon as its list ends" busy
+        onTransports "a list that meets damage does not end as a whole one does" damage
         onTransports "a stop ends a list that is not read" stop
     ]

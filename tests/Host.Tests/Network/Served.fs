@@ -78,6 +78,7 @@ type Served(setting: Setting) =
 
     member _.Server = server
     member _.Store = store
+    member _.Folder = folder
     member _.Port = server.EndPoints[0].Port
 
     /// Waits until the server has this many connections.
