@@ -149,7 +149,8 @@ let tests =
                 let after = store.Statistics
 
                 Seq.sum after.TableBytes
-                |> (fun bytes -> Expect.isLessThan "at most twice the twentieth that is left" (bytes, before / 10L))
+                // How many tables the twentieth that is left is in depends on what ran when, and each has a filter, properties and keys of its own.
+                |> (fun bytes -> Expect.isLessThan "the twentieth that is left, in small tables" (bytes, before / 5L))
 
                 // What a scan walks over.
                 after.Levels
