@@ -176,12 +176,17 @@ internal sealed class BackgroundWork : IDisposable
     private void RunCompactor(int index)
     {
         Posix.LowerThreadPriority();
+        var sinceSeconds = 0u;
         RunThread(
             _compactionWanted,
-            () => TryCompact(ref _compactionFailures[index]),
+            () =>
+            {
+                sinceSeconds = _store.NowSeconds();
+                return TryCompact(ref _compactionFailures[index]);
+            },
             failure => Volatile.Write(ref _compactionFailures[index], failure),
             CompactionName,
-            Compactions.DelayUntilDue);
+            () => Compactions.DelayUntilDue(sinceSeconds));
         // The next one that waits is to stop too.
         _compactionWanted.Set();
     }

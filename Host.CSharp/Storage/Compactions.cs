@@ -60,14 +60,16 @@ internal sealed class Compactions(Store store, BackgroundCounters counters)
         }
     }
 
-    /// <summary>How long until something is due because time has passed, as the clock goes; null when nothing will be.</summary>
-    internal TimeSpan? DelayUntilDue()
+    /// <summary>
+    /// How long until something is due because time has passed, as the clock goes; null when nothing will be. Nothing was due at <paramref name="sinceSeconds"/>:
+    /// what has become due after that time counts as well, whenever the clock was looked at in between.
+    /// </summary>
+    internal TimeSpan? DelayUntilDue(uint sinceSeconds)
     {
         lock (_planning)
         {
-            var now = store.NowSeconds();
-            var at = Picking.wakeAtSeconds(Work.pickingInput(store.Current, now, _running, _quarantined));
-            return at.IsValueSome ? TimeSpan.FromSeconds(at.Value - now) : null;
+            var at = Picking.wakeAtSeconds(Work.pickingInput(store.Current, sinceSeconds, _running, _quarantined));
+            return at.IsValueSome ? TimeSpan.FromSeconds(Math.Max(0L, (long)at.Value - store.NowSeconds())) : null;
         }
     }
 

@@ -23,6 +23,26 @@ type private SetClock() =
     member _.Advance(by: int64) = Interlocked.Add(&seconds, by) |> ignore
     override _.GetUtcNow() = DateTimeOffset.FromUnixTimeSeconds(Interlocked.Read &seconds)
 
+/// A clock that jumps between two looks at it by the threads that compact: after it is armed they see the old time so many times more.
+type private JumpingClock(seconds: int64, by: int64) =
+    inherit TimeProvider()
+    let mutable looks = Int32.MaxValue
+    member _.Arm(count: int) = Volatile.Write(&looks, count)
+
+    override _.GetUtcNow() =
+        let isCompactor =
+            match Thread.CurrentThread.Name with
+            | null -> false
+            | name -> name.StartsWith "lsmfs-compact"
+
+        let hasJumped =
+            if isCompactor && Volatile.Read &looks <> Int32.MaxValue then
+                Interlocked.Decrement &looks < 0
+            else
+                Volatile.Read &looks < 0
+
+        DateTimeOffset.FromUnixTimeSeconds(if hasJumped then seconds + by else seconds)
+
 /// Keeps the lines of errors.
 type private ErrorLines() =
     let lines = ConcurrentQueue<string>()
@@ -137,6 +157,18 @@ let tests =
                 await "nor a file" (fun () -> fileCount folder = 0)
                 store.Statistics.DroppedTableCount |> (fun count -> Expect.isGreaterThan "unread" (count, 0L))))
 
+        for looks in 0..8 do
+            testCase $"time that passes between two looks at the clock is not missed, {looks}" (fun () ->
+                withFolder (fun folder ->
+                    let clock = JumpingClock(1_000_000L, 900L)
+                    // Another thread would notice what one has missed.
+                    use store = openWithThreads 1 Durability.Os clock folder
+                    put store 1_000_900u (seq { 0..99 })
+                    store.Flush()
+                    settled store
+                    clock.Arm looks
+                    await "no table is left" (fun () -> tableCount store = 0)))
+
         testCase "space comes back after deletes, without another write" (fun () ->
             withFolder (fun folder ->
                 use store = openStore folder
@@ -193,7 +225,7 @@ let tests =
                     put store 0u (seq { 0..599 })
 
                     for number in 0..599 do
-                        store.Get(key number) |> Expect.equal $"key {number}" (Array.create 100 (byte number))
+                        store.Get(key number) |> Expect.equal $"key {number}" (value number)
 
                     let lines = log.Lines |> List.filter (fun line -> line.Contains "set aside")
                     lines.Length |> Expect.equal "one line" 1

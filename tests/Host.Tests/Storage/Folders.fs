@@ -28,19 +28,21 @@ let tinyOptions: Options = {
         LevelSizeMultiplier = 3
 }
 
-/// Opens a store with tiny sizes.
-let openWith (durability: Durability) (clock: TimeProvider) (folder: string) : Store =
+/// Opens a store with tiny sizes that compacts on so many threads.
+let openWithThreads (threadCount: int) (durability: Durability) (clock: TimeProvider) (folder: string) : Store =
     Store.Open(
         StoreOptions(
             DataFolder = folder,
             Durability = durability,
             EngineOptions = tinyOptions,
             Clock = clock,
-            // More than the machine would have, so that plans meet.
-            CompactionThreadCount = 3
+            CompactionThreadCount = threadCount
         ),
         NullLogger.Instance
     )
+
+/// Opens a store with tiny sizes. It compacts on more threads than the machine would have, so that plans meet.
+let openWith: Durability -> TimeProvider -> string -> Store = openWithThreads 3
 
 let openStore (folder: string) : Store = openWith Durability.Os TimeProvider.System folder
 
