@@ -162,7 +162,7 @@ let tests =
                 withFolder (fun folder ->
                     let clock = JumpingClock(1_000_000L, 900L)
                     // Another thread would notice what one has missed.
-                    use store = openWithThreads 1 Durability.Os clock folder
+                    use store = openSized tinyOptions 1 Durability.Os clock folder
                     put store 1_000_900u (seq { 0..99 })
                     store.Flush()
                     settled store
@@ -171,7 +171,9 @@ let tests =
 
         testCase "space comes back after deletes, without another write" (fun () ->
             withFolder (fun folder ->
-                use store = openStore folder
+                // Tombstones at rest in a level may hide as large a part of the store as the level may hold: an eighth, as in a real one.
+                let options = { tinyOptions with LevelSizeMultiplier = 8 }
+                use store = openSized options 3 Durability.Os TimeProvider.System folder
                 put store 0u (seq { 0..3999 })
                 store.Flush()
                 settled store

@@ -28,13 +28,19 @@ let tinyOptions: Options = {
         LevelSizeMultiplier = 3
 }
 
-/// Opens a store with tiny sizes that compacts on so many threads.
-let openWithThreads (threadCount: int) (durability: Durability) (clock: TimeProvider) (folder: string) : Store =
+/// Opens a store with these sizes that compacts on so many threads.
+let openSized
+    (options: Options)
+    (threadCount: int)
+    (durability: Durability)
+    (clock: TimeProvider)
+    (folder: string)
+    : Store =
     Store.Open(
         StoreOptions(
             DataFolder = folder,
             Durability = durability,
-            EngineOptions = tinyOptions,
+            EngineOptions = options,
             Clock = clock,
             CompactionThreadCount = threadCount
         ),
@@ -42,7 +48,7 @@ let openWithThreads (threadCount: int) (durability: Durability) (clock: TimeProv
     )
 
 /// Opens a store with tiny sizes. It compacts on more threads than the machine would have, so that plans meet.
-let openWith: Durability -> TimeProvider -> string -> Store = openWithThreads 3
+let openWith: Durability -> TimeProvider -> string -> Store = openSized tinyOptions 3
 
 let openStore (folder: string) : Store = openWith Durability.Os TimeProvider.System folder
 
