@@ -62,6 +62,33 @@ module CompactionPlan =
 
         haveLevelInCommon && ((level left = 0 && level right = 0) || overlap ())
 
+    /// Tables of a level go down, together with those of the next level that they overlap. They change their level as they are when they overlap nothing there,
+    /// and not each other, if they may at all. O(tables + log of the next level's tables).
+    let down (version: Version) (reason: CompactionReason) (mayMove: bool) (level: int) (tables: TableMeta[]) =
+        let next = Version.overlapping version (level + 1) tables
+
+        {
+            Reason = reason
+            Kind =
+                if mayMove && next.Length = 0 && Version.areDisjoint tables then
+                    CompactionKind.Move
+                else
+                    CompactionKind.Merge
+            Inputs =
+                Array.append
+                    (tables |> Array.map (fun table -> level, table))
+                    (next |> Array.map (fun table -> level + 1, table))
+            OutputLevel = level + 1
+        }
+
+    /// A table alone, rewritten where it is.
+    let rewrite (reason: CompactionReason) (level: int) (table: TableMeta) : CompactionPlan = {
+        Reason = reason
+        Kind = CompactionKind.Merge
+        Inputs = [| level, table |]
+        OutputLevel = level
+    }
+
     /// The edit of a plan that was carried out; `outputs` are the tables that a merge has made, in key order.
     let edit (plan: CompactionPlan) (outputs: TableMeta list) : VersionEdit = {
         VersionEdit.empty with

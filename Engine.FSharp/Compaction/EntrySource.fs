@@ -101,13 +101,14 @@ type TableRunSource(tables: Table[], bounds: KeyBounds, readLengthBytesMax: int)
     let mutable stored = Array.Empty<byte>()
     let mutable table = firstTable
 
-    // The partition to be read next, or, when `isPartitionOpen`, the one whose content is in `partitionBytes`.
+    // The partition to be read next, or, when `isPartitionOpen`, the one whose content is `content`, in `partitionBytes`.
     let mutable partition =
         match bounds.From with
         | ValueSome from when firstTable < tables.Length -> tables[firstTable].FirstPartitionAtOrAfter from
         | _ -> 0
 
     let mutable isPartitionOpen = false
+    let mutable content = BlockContent.empty
 
     // Of the open partition: the blocks that were read last are `runFirst` to `nextBlock - 1`; those before `walkNext` were handed to the cursor.
     let mutable runFirst = 0
@@ -119,8 +120,6 @@ type TableRunSource(tables: Table[], bounds: KeyBounds, readLengthBytesMax: int)
     let mutable wanted: BlockHandle voption = ValueNone
     let mutable isEnded = false
     let mutable isAtStart = true
-
-    let partitionContent () : BlockContent = { Bytes = partitionBytes.Bytes; Start = 0; Length = partitionBytes.Length }
 
     let want (handle: BlockHandle) =
         if handle.LengthBytes > stored.Length then
@@ -137,19 +136,11 @@ type TableRunSource(tables: Table[], bounds: KeyBounds, readLengthBytesMax: int)
             | ValueNone -> false)
 
     let planRun () =
-        let content = partitionContent ()
-        let first = Partition.handle content nextBlock
-        let mutable length = first.LengthBytes
+        let struct (handle, next) = Partition.run content nextBlock (lastBlock + 1) readLengthBytesMax
         runFirst <- nextBlock
         walkNext <- nextBlock
-        nextBlock <- nextBlock + 1
-
-        while nextBlock <= lastBlock
-              && (Partition.handle content nextBlock).LengthBytes <= readLengthBytesMax - length do
-            length <- length + (Partition.handle content nextBlock).LengthBytes
-            nextBlock <- nextBlock + 1
-
-        want { first with LengthBytes = length }
+        nextBlock <- next
+        want handle
 
     /// Decides what to read next; false at the end of the run.
     let rec planRead () : bool =
@@ -158,7 +149,7 @@ type TableRunSource(tables: Table[], bounds: KeyBounds, readLengthBytesMax: int)
         elif isPartitionOpen && nextBlock <= lastBlock then
             planRun ()
             true
-        elif isPartitionOpen && lastBlock < Partition.blockCount (partitionContent ()) - 1 then
+        elif isPartitionOpen && lastBlock < Partition.blockCount content - 1 then
             false
         elif isPartitionOpen then
             isPartitionOpen <- false
@@ -177,10 +168,8 @@ type TableRunSource(tables: Table[], bounds: KeyBounds, readLengthBytesMax: int)
     let openPartition () : Result<unit, Corruption> =
         match tables[table].OpenPartition(decoder, partition, stored, 0) with
         | Error corruption -> Error corruption
-        | Ok content ->
-            partitionBytes.Clear()
-            partitionBytes.Append(ReadOnlySpan<byte>(content.Bytes, content.Start, content.Length))
-            let content = partitionContent ()
+        | Ok opened ->
+            content <- BlockContent.copyTo partitionBytes opened
             isPartitionOpen <- true
             lastBlock <- Partition.blockCount content - 1
 
@@ -200,7 +189,6 @@ type TableRunSource(tables: Table[], bounds: KeyBounds, readLengthBytesMax: int)
         if block = nextBlock then
             Ok()
         else
-            let content = partitionContent ()
             let handle = Partition.handle content block
 
             match tables[table].OpenData(decoder, handle, stored, offset) with

@@ -18,29 +18,8 @@ module FullCompaction =
         || (properties.EarliestExpirySeconds <> 0u && properties.EarliestExpirySeconds <= input.NowSeconds)
         || properties.SmallestSequence.Value <= input.Flush.Through.Value
 
-    let private downPlan (version: Version) (level: int) (tables: TableMeta[]) : CompactionPlan =
-        let next = Version.overlapping version (level + 1) tables
-
-        {
-            Reason = CompactionReason.LevelOverTarget
-            Kind =
-                if next.Length = 0 && Version.areDisjoint tables then
-                    CompactionKind.Move
-                else
-                    CompactionKind.Merge
-            Inputs =
-                Array.append
-                    (tables |> Array.map (fun table -> level, table))
-                    (next |> Array.map (fun table -> level + 1, table))
-            OutputLevel = level + 1
-        }
-
-    let private rewritePlan (level: int) (table: TableMeta) : CompactionPlan = {
-        Reason = CompactionReason.TombstonesDue
-        Kind = CompactionKind.Merge
-        Inputs = [| level, table |]
-        OutputLevel = level
-    }
+    let private downPlan (version: Version) : int -> TableMeta[] -> CompactionPlan =
+        CompactionPlan.down version CompactionReason.LevelOverTarget true
 
     /// The plans that are left for a level above the bottom, as far as its tables can be read.
     let private plansDown (options: Options) (version: Version) (quarantined: HashSet<uint64>) (level: int) =
@@ -73,7 +52,7 @@ module FullCompaction =
         | None ->
             version.Levels[bottom]
             |> Seq.filter (fun table -> holdsGarbage input table && not (TableSet.contains quarantined table))
-            |> Seq.map (rewritePlan bottom)
+            |> Seq.map (CompactionPlan.rewrite CompactionReason.TombstonesDue bottom)
             |> List.ofSeq
 
     /// The next plan: from the shallowest level that has tables, and at last for tables of the bottom level that hold what nobody can see. None while the

@@ -129,33 +129,15 @@ module Picking =
 
     // ---------------------------------------------------------------------------------------------- what may go where
 
-    /// Tables of a level with those of the next level that they overlap. They change their level as they are when they overlap nothing below, and not
-    /// each other; but not when they are full of tombstones, or would make a job too long when they go on.
+    /// Tables of a level go down. Not as they are when they are full of tombstones, or would make a job too long when they go on.
     let private planOf (version: Version) (reason: CompactionReason) (level: int) (tables: TableMeta[]) =
-        let next = Version.overlapping version (level + 1) tables
-
         let isLight (table: TableMeta) =
             level + 2 >= version.Levels.Length
             || (Version.overlapping version (level + 2) [| table |]).Length <= JobRules.grandparentCountMax
 
-        let canMove =
-            next.Length = 0
-            && Version.areDisjoint tables
-            && tables |> Array.forall (fun table -> isLight table && not (isTombstoneHeavy table))
+        let mayMove = tables |> Array.forall (fun table -> isLight table && not (isTombstoneHeavy table))
 
-        {
-            Reason = reason
-            Kind =
-                if canMove then
-                    CompactionKind.Move
-                else
-                    CompactionKind.Merge
-            Inputs =
-                Array.append
-                    (tables |> Array.map (fun table -> level, table))
-                    (next |> Array.map (fun table -> level + 1, table))
-            OutputLevel = level + 1
-        }
+        CompactionPlan.down version reason mayMove level tables
 
     /// What can be planned for one table of a level below level 0: nothing when that would need a table that cannot be read.
     let private plansOfTable version (quarantined: HashSet<uint64>) reason level (table: TableMeta) =
@@ -182,14 +164,6 @@ module Picking =
         Kind = CompactionKind.Move
         Inputs = version.Levels[bottom] |> Array.map (fun table -> bottom, table)
         OutputLevel = bottom + 1
-    }
-
-    /// A table alone, rewritten where it is.
-    let private rewritePlan (reason: CompactionReason) (level: int) (table: TableMeta) : CompactionPlan = {
-        Reason = reason
-        Kind = CompactionKind.Merge
-        Inputs = [| level, table |]
-        OutputLevel = level
     }
 
     // ---------------------------------------------------------------------------------------------- what is due
@@ -226,9 +200,9 @@ module Picking =
                 elif Version.hasOlder version (fun _ -> false) level table then
                     plansOfTable version quarantined CompactionReason.ExpiredDue level table
                 else
-                    Some(rewritePlan CompactionReason.ExpiredDue level table)
+                    Some(CompactionPlan.rewrite CompactionReason.ExpiredDue level table)
             elif level > 0 && isTombstoneHeavy table && not (Version.hasOlder version (fun _ -> false) level table) then
-                Some(rewritePlan CompactionReason.TombstonesDue level table)
+                Some(CompactionPlan.rewrite CompactionReason.TombstonesDue level table)
             else
                 None
 

@@ -67,6 +67,7 @@ type SalvageSource(table: Table, endDamage: Corruption voption, readLengthBytesM
 
     // Of the open partition, whose content is in `partitionBytes`.
     let mutable partition = -1
+    let mutable content = BlockContent.empty
     let mutable blockCount = 0
     let mutable runFirst = 0
     let mutable nextBlock = 0
@@ -81,8 +82,6 @@ type SalvageSource(table: Table, endDamage: Corruption voption, readLengthBytesM
     let mutable regionEnd = 0
 
     let mutable wanted: struct (BlockHandle * Wanted) voption = ValueNone
-
-    let partitionContent () : BlockContent = { Bytes = partitionBytes.Bytes; Start = 0; Length = partitionBytes.Length }
 
     let lose (offsetBytes: int64) (lengthBytes: int64) (reason: string) =
         let damage = { File = table.File; OffsetBytes = offsetBytes; Reason = reason }
@@ -116,7 +115,6 @@ type SalvageSource(table: Table, endDamage: Corruption voption, readLengthBytesM
 
     let walkBlock () =
         let block = walkNext
-        let content = partitionContent ()
         let handle = Partition.handle content block
         let offset = int (handle.OffsetBytes - (Partition.handle content runFirst).OffsetBytes)
         walkNext <- walkNext + 1
@@ -214,10 +212,9 @@ type SalvageSource(table: Table, endDamage: Corruption voption, readLengthBytesM
 
             if firstDamaged < 0 then
                 firstDamaged <- nextPartition
-        | Ok content ->
-            planRegion (Partition.dataOffsetBytes content)
-            partitionBytes.Clear()
-            partitionBytes.Append(ReadOnlySpan<byte>(content.Bytes, content.Start, content.Length))
+        | Ok opened ->
+            planRegion (Partition.dataOffsetBytes opened)
+            content <- BlockContent.copyTo partitionBytes opened
             partition <- nextPartition
             blockCount <- Partition.blockCount content
             dataEnd <- Partition.dataEndBytes content
@@ -226,20 +223,11 @@ type SalvageSource(table: Table, endDamage: Corruption voption, readLengthBytesM
 
         nextPartition <- nextPartition + 1
 
-    /// Plans to read blocks that follow each other, one at least.
     let planRun () =
-        let content = partitionContent ()
-        let first = Partition.handle content nextBlock
-        let mutable length = first.LengthBytes
+        let struct (handle, next) = Partition.run content nextBlock blockCount readLengthBytesMax
         runFirst <- nextBlock
-        nextBlock <- nextBlock + 1
-
-        while nextBlock < blockCount
-              && (Partition.handle content nextBlock).LengthBytes <= readLengthBytesMax - length do
-            length <- length + (Partition.handle content nextBlock).LengthBytes
-            nextBlock <- nextBlock + 1
-
-        want { first with LengthBytes = length } Wanted.Blocks
+        nextBlock <- next
+        want handle Wanted.Blocks
 
     /// Decides what to read next; false at the end of the table.
     let planRead () : bool =

@@ -14,6 +14,8 @@ type TableCheck(table: Table) =
     let cursor = BlockCursor()
     let partitionBytes = ByteBuffer 8192
     let mutable partitionNumber = 0
+    // Of that partition, in `partitionBytes`; empty when it could not be believed.
+    let mutable partition = BlockContent.empty
     let mutable dataEndBytes = ValueSome 0L
     let mutable isWhole = true
     let mutable entryCount = 0L
@@ -41,12 +43,9 @@ type TableCheck(table: Table) =
             earliestExpiry <- min earliestExpiry entry.ExpirySeconds
             latestExpiry <- max latestExpiry entry.ExpirySeconds
 
-    let partition () : BlockContent = { Bytes = partitionBytes.Bytes; Start = 0; Length = partitionBytes.Length }
-
     /// Whether a lookup of the entry's key comes to the entry: index, filter and fingerprints are as they must be.
     let isFound (block: int) (data: BlockContent) (entry: Entry) : bool =
         let hash = KeyHash.compute entry.Key
-        let partition = partition ()
 
         table.TryLocate entry.Key = ValueSome partitionNumber
         && Partition.mayContain partition hash
@@ -77,7 +76,7 @@ type TableCheck(table: Table) =
     /// Opens a partition that was read to `offset` in `stored`: its data blocks are what `Block` checks from here on. All partitions, in order. O(length).
     member _.Partition(number: int, stored: byte[], offset: int) : Result<unit, Corruption> =
         partitionNumber <- number
-        partitionBytes.Clear()
+        partition <- BlockContent.empty
 
         let opening =
             table.OpenPartition(decoder, number, stored, offset)
@@ -89,29 +88,33 @@ type TableCheck(table: Table) =
             dataEndBytes <- ValueNone
             Error corruption
         | Ok content ->
-            partitionBytes.Append(ReadOnlySpan<byte>(content.Bytes, content.Start, content.Length))
+            partition <- BlockContent.copyTo partitionBytes content
             dataEndBytes <- ValueSome(Partition.dataEndBytes content)
             Ok()
 
     /// Number of data blocks of the partition that was opened last; 0 when it could not be believed.
     member _.BlockCount: int =
-        if partitionBytes.Length = 0 then
+        if partition.Length = 0 then
             0
         else
-            Partition.blockCount (partition ())
+            Partition.blockCount (partition)
+
+    /// The data blocks of that partition from `first` on that can be read at once (`Partition.run`).
+    member _.Run(first: int, lengthBytesMax: int) : struct (BlockHandle * int) =
+        Partition.run partition first (Partition.blockCount partition) lengthBytesMax
 
     /// Where a data block of that partition lies.
-    member _.BlockHandle(block: int) : BlockHandle = Partition.handle (partition ()) block
+    member _.BlockHandle(block: int) : BlockHandle = Partition.handle (partition) block
 
     /// Checks a data block of the partition that was opened last, read to `offset` in `stored`: checksum, structure, the order of its keys, that they lie
     /// where the index says, and that a lookup finds each of them. O(length).
     member _.Block(block: int, stored: byte[], offset: int) : Result<unit, Corruption> =
-        let handle = Partition.handle (partition ()) block
+        let handle = Partition.handle (partition) block
 
         let opening =
             table.OpenData(decoder, handle, stored, offset)
             |> Result.bind (fun data ->
-                table.CheckPlace(partitionNumber, partition (), block, data) |> Result.map (fun () -> data))
+                table.CheckPlace(partitionNumber, partition, block, data) |> Result.map (fun () -> data))
 
         match opening with
         | Error corruption ->
@@ -144,7 +147,7 @@ type TableCheck(table: Table) =
     /// Says that the partition with this number could not be read: its data blocks are unknown.
     member check.SkipPartition(number: int) : unit =
         partitionNumber <- number
-        partitionBytes.Clear()
+        partition <- BlockContent.empty
         dataEndBytes <- ValueNone
         check.Skip()
 

@@ -20,7 +20,7 @@ open System
 module Partition =
 
     [<Literal>]
-    let private recordLengthBytes = 8
+    let internal recordLengthBytes = 8
 
     [<Literal>]
     let private tailLengthBytes = 16
@@ -75,6 +75,19 @@ module Partition =
             OffsetBytes = dataOffsetBytes content + start
             LengthBytes = int (blockEnd content records block - start)
         }
+
+    /// The blocks from `first` on, and before `stop`, that can be read at once: those that follow each other within `lengthBytesMax`, one at least. They
+    /// lie where the handle says, and the number is that of the block behind them.
+    let run (content: BlockContent) (first: int) (stop: int) (lengthBytesMax: int) : struct (BlockHandle * int) =
+        let start = handle content first
+        let mutable length = start.LengthBytes
+        let mutable next = first + 1
+
+        while next < stop && (handle content next).LengthBytes <= lengthBytesMax - length do
+            length <- length + (handle content next).LengthBytes
+            next <- next + 1
+
+        struct ({ start with LengthBytes = length }, next)
 
     /// Whether a key with this hash may be in one of the blocks. One cache line.
     let mayContain (content: BlockContent) (hash: uint64) : bool =
@@ -223,7 +236,7 @@ type PartitionBuilder(bitsPerKey: int) =
         let filterLength = content.Length - filterStart
         content.AppendU64(uint64 dataOffsetBytes)
         content.AppendU32(uint32 filterLength)
-        content.AppendU32(uint32 (records.Length / 8))
+        content.AppendU32(uint32 (records.Length / Partition.recordLengthBytes))
         content.Written
 
     /// Ready for the next partition, whose first block begins at `blockStartBytes`.

@@ -31,6 +31,19 @@ type BlockHandle = {
 [<Struct; NoEquality; NoComparison>]
 type BlockContent = { Bytes: byte[]; Start: int; Length: int }
 
+/// Contents of blocks.
+[<RequireQualifiedAccess>]
+module BlockContent =
+
+    /// No bytes at all.
+    let empty: BlockContent = { Bytes = [||]; Start = 0; Length = 0 }
+
+    /// A copy in the memory of `buffer`, good until the next use of it.
+    let copyTo (buffer: ByteBuffer) (content: BlockContent) : BlockContent =
+        buffer.Clear()
+        buffer.Append(ReadOnlySpan<byte>(content.Bytes, content.Start, content.Length))
+        { Bytes = buffer.Bytes; Start = 0; Length = content.Length }
+
 /// What the bytes of a stored block are.
 [<RequireQualifiedAccess>]
 module internal StoredType =

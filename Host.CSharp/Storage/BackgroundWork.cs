@@ -5,7 +5,10 @@ using Microsoft.FSharp.Collections;
 
 namespace LsmFs.Host;
 
-/// <summary>Why background work failed: what it means for writes, and a few words for a client.</summary>
+/// <summary>Why background work failed.</summary>
+/// <param name="Trouble">What it means for writes.</param>
+/// <param name="Reason">A few words for a client.</param>
+/// <param name="CompactedCount">Compactions that had ended when the work began.</param>
 internal sealed record WorkFailure(DiskTrouble Trouble, string Reason, int CompactedCount);
 
 /// <summary>

@@ -347,9 +347,8 @@ internal sealed class Committer : IDisposable
 
     private void TakeAndExecuteGroup(bool admitsPuts)
     {
-        _context.Begin(_store.NowSeconds(), admitsPuts);
-        // One that was held.
-        _group.ForEach(Execute);
+        // There is one already when it was held.
+        ExecuteGroup(admitsPuts);
         var groupSizeBytesMax = admitsPuts ? Math.Min(GroupSizeBytesMax, Pacing.groupBytesMax(_store.Pace)) : RemovalGroupSizeBytesMax;
         while (_context.FrameLength < groupSizeBytesMax
             && _context.MemtableSizeBytes < _store.EngineOptions.MemtableSizeBytes
@@ -370,10 +369,10 @@ internal sealed class Committer : IDisposable
         }
     }
 
-    /// <summary>Drops what the group has done, and carries out its removals alone.</summary>
-    private void ExecuteRemovals()
+    /// <summary>Drops what the group may have done before, and executes it from the beginning.</summary>
+    private void ExecuteGroup(bool admitsPuts)
     {
-        _context.Begin(_store.NowSeconds(), admitsPuts: false);
+        _context.Begin(_store.NowSeconds(), admitsPuts);
         _group.ForEach(Execute);
     }
 
@@ -394,7 +393,7 @@ internal sealed class Committer : IDisposable
             {
                 _store.Folder.Reserve!.ReportFull(cause);
                 admitsPuts = false;
-                ExecuteRemovals();
+                ExecuteGroup(admitsPuts);
                 if (!_context.HasWrites)
                 {
                     return null;

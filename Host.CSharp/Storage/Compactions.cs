@@ -99,7 +99,7 @@ internal sealed class Compactions(Store store, BackgroundCounters counters)
             // After the snapshot without its tables was published: whoever plans in between sees both.
             lock (_planning)
             {
-                _running = ListModule.Filter(FSharpFunc(other => !ReferenceEquals(other, plan)), _running);
+                _running = ListModule.OfSeq(_running.Where(other => !ReferenceEquals(other, plan)));
             }
 
             store.Decisions.Ended(plan, cost);
@@ -107,8 +107,6 @@ internal sealed class Compactions(Store store, BackgroundCounters counters)
 
         return true;
     }
-
-    private static Microsoft.FSharp.Core.FSharpFunc<CompactionPlan, bool> FSharpFunc(Converter<CompactionPlan, bool> function) => function;
 
     private void SubmitDueFlush()
     {

@@ -1,3 +1,5 @@
+using System.Buffers.Binary;
+using System.Security.Cryptography;
 using LsmFs.Engine;
 
 namespace LsmFs.Host;
@@ -29,6 +31,14 @@ internal sealed class LogWriter : IDisposable
     /// <summary>Whether an unfinished append left something that is not cut off yet, or the disk may not know of the cut.</summary>
     internal bool HasUnsyncedCut { get; private set; }
 
+    /// <summary>A salt for the header of a log file, which no client can guess.</summary>
+    internal static ulong NewSalt()
+    {
+        Span<byte> salt = stackalloc byte[sizeof(ulong)];
+        RandomNumberGenerator.Fill(salt);
+        return BinaryPrimitives.ReadUInt64BigEndian(salt);
+    }
+
     /// <summary>
     /// Creates a log file with its header. Header and name are durable on return when <paramref name="durable"/>. A file that could not be
     /// completed is deleted again.
@@ -46,9 +56,7 @@ internal sealed class LogWriter : IDisposable
         try
         {
             var header = new ByteBuffer(LogFile.headerLength);
-            var salt = (ulong)System.Security.Cryptography.RandomNumberGenerator.GetInt32(int.MaxValue) << 32
-                | (uint)System.Security.Cryptography.RandomNumberGenerator.GetInt32(int.MaxValue);
-            var seed = LogFile.appendHeader(header, kind, number, salt);
+            var seed = LogFile.appendHeader(header, kind, number, NewSalt());
             file.Write(header.Written, 0);
             if (durable)
             {

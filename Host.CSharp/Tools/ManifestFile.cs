@@ -6,7 +6,7 @@ namespace LsmFs.Host;
 /// <summary>What the manifest of a folder says, and which one it was.</summary>
 internal sealed record ManifestReading(FileNumber Number, ManifestState State, byte[] Bytes);
 
-/// <summary>Reads the manifest in force and changes nothing.</summary>
+/// <summary>The manifest in force of a folder, as the commands beside <c>serve</c> read and write it.</summary>
 internal static class ManifestFile
 {
     // The server of a store replaces its manifest, and deletes the one that was read about a moment ago.
@@ -54,6 +54,20 @@ internal static class ManifestFile
                 return Damaged(current, $"it names {name}, and that is not there");
             }
         }
+    }
+
+    /// <summary>Writes a whole manifest, and makes <c>CURRENT</c> name it. Durable on return; a crash leaves the manifest before, or this one.</summary>
+    public static void Install(DataFolder folder, FileNumber number, ReadOnlySpan<byte> manifest)
+    {
+        using (var file = folder.Create(StoreFile.NewManifest(number)))
+        {
+            file.Write(manifest, 0);
+            file.Sync();
+        }
+
+        folder.Sync();
+        folder.Prepare(ManifestReplay.encodeCurrent(number));
+        folder.Replace(StoreFile.Current);
     }
 
     private static FSharpResult<ManifestReading, Corruption> Damaged(string file, string reason) =>

@@ -47,9 +47,8 @@ internal sealed class ReadOnlyStore : IDisposable
         var folder = DataFolder.OpenReadOnly(FileSystem.OfOperatingSystem, path);
         try
         {
-            var isStore = Directory.Exists(folder.Path)
-                && (folder.Exists(StoreFile.Current) || !Recovery.isNewStore(ListModule.OfSeq(folder.Files())));
-            return isStore ? new ReadOnlyStore(folder) : throw ToolCommand.NoStore(folder.Path);
+            ToolCommand.RequireStore(folder);
+            return new ReadOnlyStore(folder);
         }
         catch
         {

@@ -16,11 +16,7 @@ internal static class SalvageCommand
     public static int Run(SalvageOptions options)
     {
         using var source = DataFolder.OpenReadOnly(FileSystem.OfOperatingSystem, options.DataFolder);
-        if (!Directory.Exists(source.Path) || (!source.Exists(StoreFile.Current) && Recovery.isNewStore([.. source.Files()])))
-        {
-            throw ToolCommand.NoStore(source.Path);
-        }
-
+        ToolCommand.RequireStore(source);
         SalvageReport report;
         string path;
         using (var target = DataFolder.Open(FileSystem.OfOperatingSystem, options.ToFolder, "--to"))

@@ -1,5 +1,3 @@
-using System.Buffers.Binary;
-using System.Security.Cryptography;
 using LsmFs.Engine;
 using Microsoft.FSharp.Collections;
 using Microsoft.FSharp.Core;
@@ -50,7 +48,7 @@ internal sealed class StoreBackup
         }
 
         var number = Backup.nextManifest(found.Files);
-        var (manifest, name) = Backup.encodeManifest(number, Salt(), hold.State);
+        var (manifest, name) = Backup.encodeManifest(number, LogWriter.NewSalt(), hold.State);
         WriteMarker(found, name);
         foreach (var table in hold.Plan.Kept)
         {
@@ -60,15 +58,7 @@ internal sealed class StoreBackup
         TakeTables(hold);
         var logs = MeasureLogs(hold);
         Verify(_verifyAll ? hold.Plan.New.Concat(hold.Plan.Kept) : hold.Plan.New);
-        using (var file = _target.Create(StoreFile.NewManifest(number)))
-        {
-            file.Write(manifest, 0);
-            file.Sync();
-        }
-
-        _target.Sync();
-        _target.Prepare(ManifestReplay.encodeCurrent(number));
-        _target.Replace(StoreFile.Current);
+        ManifestFile.Install(_target, number, manifest);
         foreach (var log in logs)
         {
             _target.Prepare(hold.ReadLog(log.Number, log.LengthBytes));
@@ -83,13 +73,6 @@ internal sealed class StoreBackup
         _target.Sync();
         var newBytes = hold.Plan.New.Sum(table => table.SizeBytes);
         return new BackupReport(_linkedCount, _copiedCount, hold.Plan.Kept.Length, newBytes, logs.Sum(log => log.EntryCount));
-    }
-
-    private static ulong Salt()
-    {
-        Span<byte> salt = stackalloc byte[8];
-        RandomNumberGenerator.Fill(salt);
-        return BinaryPrimitives.ReadUInt64BigEndian(salt);
     }
 
     private BackupTarget ReadTarget()

@@ -20,12 +20,8 @@ internal sealed class StoreCheck
     internal StoreCheck(DataFolder folder)
     {
         _folder = folder;
-        _files = Directory.Exists(folder.Path) ? folder.Files() : [];
-        if (!folder.Exists(StoreFile.Current) && Recovery.isNewStore(ListModule.OfSeq(_files)))
-        {
-            throw ToolCommand.NoStore(folder.Path);
-        }
-
+        ToolCommand.RequireStore(folder);
+        _files = folder.Files();
         _totalBytes = _files.Where(file => !file.IsReserve).Sum(SizeOf);
         _progress = new Progress("checked", _totalBytes);
     }

@@ -1,5 +1,3 @@
-using System.Buffers.Binary;
-using System.Security.Cryptography;
 using LsmFs.Engine;
 using Microsoft.FSharp.Collections;
 using Microsoft.FSharp.Core;
@@ -249,19 +247,8 @@ internal sealed class StoreSalvage(DataFolder source, DataFolder target)
     /// <summary>Makes the tables a store.</summary>
     private void Finish(ManifestState state)
     {
-        Span<byte> salt = stackalloc byte[8];
-        RandomNumberGenerator.Fill(salt);
-        var number = state.NextFile;
-        var (manifest, _) = Backup.encodeManifest(number, BinaryPrimitives.ReadUInt64BigEndian(salt), state);
-        using (var file = target.Create(StoreFile.NewManifest(number)))
-        {
-            file.Write(manifest, 0);
-            file.Sync();
-        }
-
-        target.Sync();
-        target.Prepare(ManifestReplay.encodeCurrent(number));
-        target.Replace(StoreFile.Current);
+        var (manifest, _) = Backup.encodeManifest(state.NextFile, LogWriter.NewSalt(), state);
+        ManifestFile.Install(target, state.NextFile, manifest);
     }
 
     private static Corruption Unreadable(StoreFile file, IOException cause) => new(FileName.ofFile(file), 0, $"it cannot be read: {cause.Message}");

@@ -75,16 +75,8 @@ internal sealed class TableChecker(DataFolder folder, Progress progress, Action<
         while (next < check.BlockCount)
         {
             var first = next;
-            var start = check.BlockHandle(first).OffsetBytes;
-            var length = 0;
-            do
-            {
-                length += check.BlockHandle(next).LengthBytes;
-                next++;
-            }
-            while (next < check.BlockCount && check.BlockHandle(next).LengthBytes <= ReadLengthBytesMax - length);
-
-            if (!TryRead(tables, table, start, length))
+            (var run, next) = check.Run(first, ReadLengthBytesMax);
+            if (!TryRead(tables, table, run.OffsetBytes, run.LengthBytes))
             {
                 check.Skip();
                 continue;
@@ -93,14 +85,14 @@ internal sealed class TableChecker(DataFolder folder, Progress progress, Action<
             var before = check.EntryCount;
             for (var block = first; block < next; block++)
             {
-                var verified = check.Block(block, _buffer, (int)(check.BlockHandle(block).OffsetBytes - start));
+                var verified = check.Block(block, _buffer, (int)(check.BlockHandle(block).OffsetBytes - run.OffsetBytes));
                 if (verified.IsError)
                 {
                     report(verified.ErrorValue);
                 }
             }
 
-            progress.Advance(length, check.EntryCount - before);
+            progress.Advance(run.LengthBytes, check.EntryCount - before);
         }
     }
 

@@ -1,3 +1,5 @@
+using LsmFs.Engine;
+
 namespace LsmFs.Host;
 
 /// <summary>What the commands beside <c>serve</c> share: a failure is one line on stderr and an exit code.</summary>
@@ -21,6 +23,15 @@ internal static class ToolCommand
 
     /// <summary>A number of things in words.</summary>
     public static string Count(long count, string what) => count == 1 ? $"1 {what}" : $"{count} {what}s";
+
+    /// <summary>Throws <see cref="NoStore"/> unless a folder has a store, whole or damaged.</summary>
+    public static void RequireStore(DataFolder folder)
+    {
+        if (!Directory.Exists(folder.Path) || (!folder.Exists(StoreFile.Current) && Recovery.isNewStore([.. folder.Files()])))
+        {
+            throw NoStore(folder.Path);
+        }
+    }
 
     /// <summary>Says that there is nothing in a folder that a command could work on.</summary>
     public static StoreException NoStore(string path) =>
