@@ -1,133 +1,126 @@
-/// Clients that others wrote. Where one is not installed its test is skipped, and counted as ignored; with LSMFS_REQUIRE_PEERS=1 it
-/// fails instead.
+/// Sessions of clients that others wrote: programs of tests/clients that check what their library answers, go through a restart of the
+/// server with the client they have, and end with one line. Each is run against memcached as well, so that what it expects is not
+/// only what LsmFs does.
 module LsmFs.Server.Tests.ClientTests
 
 open System
+open System.Diagnostics
 open System.IO
+open System.Text.RegularExpressions
+open System.Threading.Tasks
 open Expecto
 
-let private isRequired = Environment.GetEnvironmentVariable "LSMFS_REQUIRE_PEERS" = "1"
+let private scripts = Path.GetFullPath(Path.Combine(__SOURCE_DIRECTORY__, "..", "clients"))
 
-/// A test that needs something which may be missing.
-let private clientTest (name: string) (what: string) (peer: 'peer option) (body: 'peer -> unit) : Test =
-    match peer with
-    | Some peer -> testCase name <| fun () -> body peer
-    | None when isRequired -> testCase name <| fun () -> failtest $"{what} is missing and LSMFS_REQUIRE_PEERS is 1"
-    | None -> ptestCase $"{name} ({what} is missing)" ignore
+/// A client's program: the interpreter and what it is given, the script first.
+type private Session = { Interpreter: string; Arguments: string list }
 
-let private tools (names: string list) : Map<string, string> option =
-    let found =
-        names |> List.choose (fun name -> Executable.tryFind name |> Option.map (fun path -> name, path))
+/// The interpreter, if there is one that can do what the session needs: it runs this to an end that is good.
+let private session (interpreters: string list) (probe: string list) (arguments: string list) : Session option =
+    interpreters
+    |> List.choose (fun name ->
+        if Path.IsPathRooted name then
+            Some name
+        else
+            Executable.tryFind name)
+    |> List.tryFind (fun path -> File.Exists path && (Executable.runIn scripts path probe).ExitCode = 0)
+    |> Option.map (fun interpreter -> {
+        Interpreter = interpreter
+        Arguments = Path.Combine(scripts, arguments.Head) :: arguments.Tail
+    })
 
-    if found.Length = names.Length then
-        Some(Map found)
-    else
-        None
+/// How a session ended, and the last line of what it said.
+type private Ending = { ExitCode: int; LastLine: string; Errors: string }
 
-/// Debian's own python3 has Debian's pymemcache; another one may come first in the PATH.
-let private python: string option =
-    [ Some "/usr/bin/python3"; Executable.tryFind "python3" ]
-    |> List.choose id
-    |> List.tryFind (fun python ->
-        File.Exists python && (Executable.run python [ "-c"; "import pymemcache" ]).ExitCode = 0)
+/// Runs a session to its end. When it says "restart", the first server is restarted and it is told so.
+let private run (session: Session) (first: RestartableServer) (second: RestartableServer) (fate: string) : Ending =
+    let script, rest = session.Arguments.Head, session.Arguments.Tail
 
-let private capable (paths: Map<string, string>) : unit =
-    use folder = new TemporaryFolder()
-    use server = ServerProcess.Start folder.Path
+    let info =
+        ProcessStartInfo(
+            session.Interpreter,
+            script :: first.Address :: second.Address :: fate :: rest,
+            WorkingDirectory = Path.GetTempPath(),
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true
+        )
 
-    let run =
-        Executable.run paths["memccapable"] [ "-a"; "-h"; "127.0.0.1"; "-p"; string server.Port; "-t"; "10" ]
+    use child =
+        match Process.Start info with
+        | null -> failtest $"{session.Interpreter} does not start"
+        | child -> child
 
-    let said = run.Output + String.Join('\n', run.Errors)
-    Expect.equal run.ExitCode 0 said
-    Expect.stringContains said "All tests passed" "the verdict"
-    server.StopCleanly()
+    let errors = child.StandardError.ReadToEndAsync()
 
-/// Files of several sizes up to what a value may be.
-let private realFiles () : string list =
-    let sizes = [ 0L, 100L; 100L, 2_000L; 2_000L, 20_000L; 20_000L, 120_000L; 120_000L, 1_000_000L ]
+    let talk =
+        task {
+            let mutable last = ""
+            let! line = child.StandardOutput.ReadLineAsync()
+            let mutable line = line
 
-    let files =
-        DirectoryInfo("/usr/share")
-            .EnumerateFiles(
-                "*",
-                EnumerationOptions(
-                    RecurseSubdirectories = true,
-                    IgnoreInaccessible = true,
-                    AttributesToSkip = FileAttributes.ReparsePoint
-                )
-            )
-        // What a key may look like.
-        |> Seq.filter (fun file ->
-            file.Name
-            |> Seq.forall (fun letter -> Char.IsAsciiLetterOrDigit letter || letter = '.' || letter = '-'))
-        |> Seq.truncate 20_000
-        |> List.ofSeq
+            while not (isNull line) do
+                last <- string line
 
-    [
-        for above, below in sizes do
-            yield! files |> List.filter (fun file -> file.Length > above && file.Length <= below) |> List.truncate 4
+                if last = "restart" then
+                    first.Restart()
+                    child.StandardInput.Write "restarted\n"
+                    child.StandardInput.Flush()
+
+                let! next = child.StandardOutput.ReadLineAsync()
+                line <- next
+
+            return last
+        }
+
+    if not (Task.WhenAll(talk, errors).Wait(TimeSpan.FromSeconds 120.)) then
+        child.Kill(entireProcessTree = true)
+        failtest $"{script} does not end; it said {errors.Result}"
+
+    child.WaitForExit()
+
+    { ExitCode = child.ExitCode; LastLine = talk.Result; Errors = errors.Result }
+
+let private passes (session: Session) (first: RestartableServer) (second: RestartableServer) : unit =
+    let ending = run session first second (if first.Keeps then "keeps" else "forgets")
+    Expect.equal ending.ExitCode 0 $"{ending.LastLine} {ending.Errors}"
+    Expect.isTrue (Regex.IsMatch(ending.LastLine, @"^\S+ [\d.]+: \d+ checks$")) $"the last line is '{ending.LastLine}'"
+
+/// The session is told that memcached keeps what it has, and must find out that it does not.
+let private noticesLoss (session: Session) (first: RestartableServer) (second: RestartableServer) : unit =
+    let ending = run session first second "keeps"
+    Expect.equal ending.LastLine "restart" "all was right until the restart"
+    Expect.notEqual ending.ExitCode 0 "the loss is noticed"
+    Expect.stringContains ending.Errors "after a restart: expected" "and told"
+
+let private memcached = Executable.tryFind "memcached"
+
+let private clientTests (name: string) (what: string) (session: Session option) : Test =
+    let withMemcached body =
+        match session, memcached with
+        | Some session, Some memcached ->
+            Some(fun () ->
+                use first = new RestartableMemcached(memcached)
+                use second = new RestartableMemcached(memcached)
+                body session first second)
+        | _ -> None
+
+    testList name [
+        Peer.test "lsmfs" what session (fun session ->
+            use first = new RestartableLsmFs()
+            use second = new RestartableLsmFs()
+            passes session first second)
+
+        Peer.test "memcached" $"{what} or memcached" (withMemcached passes) (fun run -> run ())
+        Peer.test "memcached, believed to keep" $"{what} or memcached" (withMemcached noticesLoss) (fun run -> run ())
     ]
-    |> List.distinctBy _.Name
-    |> List.map _.FullName
 
-let private copiesFiles (paths: Map<string, string>) : unit =
-    use folder = new TemporaryFolder()
-    use copies = new TemporaryFolder()
-    let files = realFiles ()
-    Expect.isGreaterThan files.Length 10 "files to copy"
-    let servers (server: ServerProcess) = $"--servers=127.0.0.1:{server.Port}"
-
-    let run (tool: string) (arguments: string list) =
-        let run = Executable.run paths[tool] arguments
-        Expect.equal run.ExitCode 0 $"{tool} {arguments}: {run.Errors}"
-        run.Output
-
-    let isCopied (server: ServerProcess) (path: string) =
-        let key = string (Path.GetFileName path)
-        let copy = copies.At "copy"
-        run "memccat" [ servers server; $"--file={copy}"; key ] |> ignore
-        Expect.isTrue (File.ReadAllBytes copy = File.ReadAllBytes path) $"{path} is the same"
-
-    do
-        use server = ServerProcess.Start(folder.Path, "-m", "8")
-        run "memccp" (servers server :: files) |> ignore
-        List.iter (isCopied server) files
-        server.Kill()
-
-    use server = ServerProcess.Start(folder.Path, "-m", "8")
-    List.iter (isCopied server) files
-    let removed, kept = List.splitAt 5 files
-
-    for path in removed do
-        let key = string (Path.GetFileName path)
-        run "memcrm" [ servers server; key ] |> ignore
-        Expect.notEqual (Executable.run paths["memcexist"] [ servers server; key ]).ExitCode 0 $"{key} is gone"
-
-    List.iter (isCopied server) kept
-    Expect.stringContains (run "memcstat" [ servers server ]) "curr_connections" "memcstat"
-    server.StopCleanly()
-
-let private pymemcache (python: string) : unit =
-    use folder = new TemporaryFolder()
-    let script = Path.Combine(AppContext.BaseDirectory, "pymemcache_session.py")
-
-    for part in [ "before"; "after" ] do
-        use server = ServerProcess.Start folder.Path
-        let run = Executable.run python [ script; string server.Port; part ]
-        Expect.equal run.ExitCode 0 $"{part}: {run.Errors}"
-        server.StopCleanly()
+/// Debian's own python3 has Debian's packages; another one may come first in the PATH.
+let private python = session [ "/usr/bin/python3"; "python3" ]
 
 [<Tests>]
 let tests =
     testList "Clients" [
-        clientTest "memccapable -a passes" "memccapable" (tools [ "memccapable" ]) capable
-
-        clientTest
-            "memccp, memccat, memcrm, memcexist and memcstat, with a crash between"
-            "a tool of libmemcached"
-            (tools [ "memccp"; "memccat"; "memcrm"; "memcexist"; "memcstat" ])
-            copiesFiles
-
-        clientTest "pymemcache, with a restart between" "pymemcache" python pymemcache
+        python [ "-c"; "import pymemcache" ] [ "python/pymemcache_session.py" ]
+        |> clientTests "pymemcache" "python3-pymemcache"
     ]
