@@ -2,36 +2,91 @@ namespace LsmFs.Cli
 
 open Argu
 
-/// The flags of `lsmfs serve`, in the order of its help. Values are read by `Values`, so that a refusal says what would be accepted.
+/// The flags of `lsmfs serve`, memcached's in the order of its help and then those of lsmfs. Values are read by `Values`, so that a
+/// refusal says what would be accepted.
 [<DisableHelpFlags>]
 type ServeArguments =
     | [<AltCommandLine("-p"); EqualsAssignment>] Port of number: string
+    | [<AltCommandLine("-U"); EqualsAssignment>] Udp_Port of number: string
     | [<AltCommandLine("-l"); EqualsAssignment>] Listen of addresses: string
-    | [<AltCommandLine("-c"); EqualsAssignment>] Conn_Limit of number: string
-    | [<AltCommandLine("-t"); EqualsAssignment>] Threads of number: string
     | [<AltCommandLine("-m"); EqualsAssignment>] Memory_Limit of mebibytes: string
+    | [<AltCommandLine("-M")>] Disable_Evictions
+    | [<AltCommandLine("-c"); EqualsAssignment>] Conn_Limit of number: string
+    | [<AltCommandLine("-v")>] Verbose
+    | [<AltCommandLine("-h")>] Help
+    | [<AltCommandLine("-i")>] License
+    | [<AltCommandLine("-V")>] Version
+    | [<AltCommandLine("-f"); EqualsAssignment>] Slab_Growth_Factor of factor: string
+    | [<AltCommandLine("-n"); EqualsAssignment>] Slab_Min_Size of bytes: string
+    | [<AltCommandLine("-L")>] Enable_Largepages
+    | [<AltCommandLine("-t"); EqualsAssignment>] Threads of number: string
+    | [<AltCommandLine("-C")>] Disable_Cas
     | [<AltCommandLine("-I"); EqualsAssignment>] Max_Item_Size of size: string
+    | [<AltCommandLine("-e"); EqualsAssignment>] Memory_File of file: string
+    | [<AltCommandLine("-o"); EqualsAssignment>] Extended of options: string
+    | [<AltCommandLine("-N"); EqualsAssignment>] Napi_Ids of number: string
     | [<EqualsAssignment>] Data of folder: string
     | [<EqualsAssignment>] Durability of mode: string
     | [<EqualsAssignment>] Compression of method: string
-    | [<AltCommandLine("-v")>] Verbose
-    | [<AltCommandLine("-V")>] Version
-    | [<AltCommandLine("-h")>] Help
+
+    /// The flag as a user would name it, and what it is to lsmfs.
+    member argument.Meaning: string * Meaning =
+        match argument with
+        | Udp_Port "0" -> "-U 0", Meaning.Same "UDP is not spoken"
+        | Udp_Port port -> $"-U {port}", Meaning.Missing "UDP is not spoken, and clients that use it get no answer"
+        | Disable_Evictions -> "-M", Meaning.Same "nothing is ever evicted"
+        | Slab_Growth_Factor _ -> "-f", Meaning.Nothing Because.noSlabs
+        | Slab_Min_Size _ -> "-n", Meaning.Nothing Because.noSlabs
+        | Enable_Largepages -> "-L", Meaning.Nothing "memory is taken in the pages that the system gives"
+        | Disable_Cas ->
+            "-C", Meaning.Nothing "a cas unique is the number of the write, which takes no memory of its own"
+        | Memory_File _ -> "-e", Meaning.Nothing Because.noExternalStorage
+        | Napi_Ids _ -> "-N", Meaning.Nothing "connections are spread over the threads as they come"
+        | Port _ -> "-p", Meaning.Works
+        | Listen _ -> "-l", Meaning.Works
+        | Memory_Limit _ -> "-m", Meaning.Works
+        | Conn_Limit _ -> "-c", Meaning.Works
+        | Verbose -> "-v", Meaning.Works
+        | Help -> "-h", Meaning.Works
+        | License -> "-i", Meaning.Works
+        | Version -> "-V", Meaning.Works
+        | Threads _ -> "-t", Meaning.Works
+        | Max_Item_Size _ -> "-I", Meaning.Works
+        | Extended _ -> "-o", Meaning.Works
+        | Data _ -> "--data", Meaning.Works
+        | Durability _ -> "--durability", Meaning.Works
+        | Compression _ -> "--compression", Meaning.Works
 
     interface IArgParserTemplate with
         member argument.Usage =
             match argument with
             | Port _ -> "TCP port; 0 takes any free one (default: 11211)"
+            | Udp_Port _ -> "UDP port; UDP is not spoken, so 0 is the value that is true (default: 0)"
             | Listen _ ->
                 "addresses to listen on, separated by commas or in several -l: host, host:port, [IPv6]:port, * for every interface (default: 127.0.0.1)"
-            | Conn_Limit _ -> "connections open at the same time (default: 1024)"
-            | Threads _ -> "threads that serve connections (default: one per core)"
             | Memory_Limit _ -> "memory for memtables, cache, filters and indexes, in MiB, at least 8 (default: 64)"
+            | Conn_Limit _ -> "connections open at the same time (default: 1024)"
+            | Verbose -> "say more on stderr; -vv more still"
+            | Help -> "print this and stop"
+            | License -> "print the licences of lsmfs and what it is built with, and stop"
+            | Version -> "print the version and stop"
+            | Threads _ -> "threads that serve connections (default: one per core)"
             | Max_Item_Size _ -> "largest value, 1k to 1024m and at most half of -m (default: 1m)"
+            | Extended _ -> "options separated by commas, name, no_name or name=value"
             | Data _ -> "folder of the data, created when missing (default: ./data)"
             | Durability _ ->
                 "when a write is acknowledged: sync, once it is on disk; os, once the operating system has it; memory, at once, and nothing is logged (default: sync)"
             | Compression _ -> "how new tables are compressed: none; lz4, fast; zstd, smaller and slower (default: lz4)"
-            | Verbose -> "say more on stderr; -vv more still"
-            | Version -> "print the version and stop"
-            | Help -> "print this and stop"
+            | Disable_Evictions
+            | Slab_Growth_Factor _
+            | Slab_Min_Size _
+            | Enable_Largepages
+            | Disable_Cas
+            | Memory_File _
+            | Napi_Ids _ ->
+                match snd argument.Meaning with
+                | Meaning.Same reason -> $"always so: {reason}"
+                | Meaning.Nothing reason
+                | Meaning.Missing reason
+                | Meaning.Refused reason -> $"no effect: {reason}"
+                | Meaning.Works -> invalidOp "a flag that works says what it does"

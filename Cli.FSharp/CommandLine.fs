@@ -13,6 +13,8 @@ type CommandLine private () =
         | null -> "0.0.0"
         | version -> version.ToString 3
 
+    static let int32Max = int64 Int32.MaxValue
+
     static let title = $"lsmfs {versionNumber}: a persistent memcached server on a log-structured merge-tree"
 
     static let helpOf (parser: ArgumentParser<ServeArguments>) =
@@ -53,6 +55,14 @@ type CommandLine private () =
             let! compression =
                 valueOf (results.TryGetResult ServeArguments.Compression) Values.parseCompression Compression.Lz4
 
+            let! extended = ExtendedOptions.parse (results.GetResults Extended)
+            do! valueOf (results.TryGetResult Udp_Port) Values.checkUdpPort ()
+            do! valueOf (results.TryGetResult Slab_Growth_Factor) (Values.checkFactor "-f" 1.0) ()
+            do! valueOf (results.TryGetResult Slab_Min_Size) (Values.checkNumber "-n" 1L int32Max) ()
+            do! valueOf (results.TryGetResult Napi_Ids) (Values.checkNumber "-N" 1L int32Max) ()
+            let given = (results.GetAllResults() |> List.map _.Meaning) @ extended.Given
+            do! Notice.refusalOf given
+
             do!
                 if int64 valueSize > memoryBudget / 2L then
                     Error "-I must be at most half of -m"
@@ -69,6 +79,7 @@ type CommandLine private () =
                 DataFolder = folder
                 Durability = durability
                 Compression = compression
+                Notices = Notice.linesOf given
             }
         }
 
@@ -81,6 +92,8 @@ type CommandLine private () =
 
             if results.Contains Help then
                 return ShowHelp(helpOf parser)
+            elif results.Contains License then
+                return ShowLicense(Licences.text title)
             elif results.Contains ServeArguments.Version then
                 return ShowVersion $"lsmfs {versionNumber}"
             else

@@ -38,4 +38,6 @@ type ServeOptions = {
     Durability: Durability
     /// How new tables are compressed.
     Compression: Compression
+    /// What is to be said before serving: flags of memcached that have no effect here.
+    Notices: IReadOnlyList<Notice>
 }

@@ -27,6 +27,8 @@ type ParsedCommandLine =
     | ShowHelp of HelpText: string
     /// Print this on stdout and end with 0.
     | ShowVersion of VersionText: string
+    /// Print this on stdout and end with 0.
+    | ShowLicense of LicenseText: string
     /// Print this line on stderr and end with `CommandLine.RefusalExitCode`.
     | Refuse of Reason: string
 

@@ -50,6 +50,28 @@ module Values =
         | Some value -> Ok value
         | None -> Error $"{flag} takes {accepted ()}, not '{text}'"
 
+    /// A number that is only checked: what it says has no meaning here.
+    let checkNumber (flag: string) (least: int64) (most: int64) (text: string) : Result<unit, string> =
+        tryNumber text
+        |> within least most
+        |> Option.map ignore
+        |> orRefuse flag (fun () -> $"a number from {least} to {most}") text
+
+    /// A number with or without a fraction, above `floor`, that is only checked.
+    let checkFactor (flag: string) (floor: float) (text: string) : Result<unit, string> =
+        match Double.TryParse(text, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture) with
+        | true, factor when factor > floor -> Some()
+        | _ -> None
+        |> orRefuse flag (fun () -> $"a number above {floor}") text
+
+    /// One of a few words, that is only checked.
+    let checkWord (flag: string) (words: string list) (text: string) : Result<unit, string> =
+        (if List.contains text words then Some() else None)
+        |> orRefuse flag (fun () -> String.Join(" or ", words)) text
+
+    /// The value of `-U`, which is only checked.
+    let checkUdpPort: string -> Result<unit, string> = checkNumber "-U" 0L 65535L
+
     /// The value of `-p`. 0 and memcached's -1 take any free port.
     let parsePort (text: string) : Result<int, string> =
         (if text = "-1" then ValueSome 0L else tryNumber text)

@@ -38,6 +38,10 @@ switch (CommandLine.Parse(args))
         Console.Out.WriteLine(version.VersionText);
         return ExitCode.Success;
 
+    case ParsedCommandLine.ShowLicense license:
+        Console.Out.WriteLine(license.LicenseText);
+        return ExitCode.Success;
+
     case ParsedCommandLine.Refuse refusal:
         Console.Error.WriteLine(refusal.Reason);
         return CommandLine.RefusalExitCode;

@@ -17,6 +17,11 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
     /// <summary>Opens the store, which may replay its log, and starts to serve it.</summary>
     public Task StartAsync(CancellationToken cancellationToken)
     {
+        foreach (var notice in options.Notices)
+        {
+            LogNotice(logger, notice.IsWarning ? LogLevel.Warning : LogLevel.Information, notice.Text);
+        }
+
         var endPoints = AddressResolver.Resolve(options.Addresses);
 
         var storeOptions = new StoreOptions
@@ -86,6 +91,9 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
         "lsmfs {Version} serves memcached on {EndPoints}, data in {DataFolder}, durability {Durability}, process {ProcessId}")]
     private static partial void LogServing(
         ILogger logger, string version, string endPoints, string dataFolder, string durability, int processId);
+
+    [LoggerMessage("{Notice}")]
+    private static partial void LogNotice(ILogger logger, LogLevel level, string notice);
 
     [LoggerMessage(LogLevel.Information, "stopping: finishing replies and closing the store")]
     private static partial void LogStopping(ILogger logger);

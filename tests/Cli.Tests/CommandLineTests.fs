@@ -45,6 +45,7 @@ let tests =
                 DataFolder = "./data"
                 Durability = Durability.Sync
                 Compression = Compression.Lz4
+                Notices = []
             }
 
             Expect.equal (parse "") (Serve expected) "no word"
@@ -62,6 +63,7 @@ let tests =
                 DataFolder = "/srv/lsmfs"
                 Durability = Durability.Os
                 Compression = Compression.Zstd
+                Notices = []
             }
 
             for line in
@@ -181,7 +183,7 @@ let tests =
 
         test "what is unknown is refused by name" {
             refuses "--foo" "there is no flag --foo"
-            refuses "-Z" "there is no flag -Z"
+            refuses "-%" "there is no flag -%"
             refuses "sevre -p 1" "there is no subcommand 'sevre'"
             refuses "serve 11211" "'11211' is not a flag"
             Expect.equal CommandLine.RefusalExitCode 64 "EX_USAGE"
