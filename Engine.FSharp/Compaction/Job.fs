@@ -137,6 +137,7 @@ type Job(options: Options, sources: EntrySource[], rules: JobRules) =
             Flags = 0u
             ExpirySeconds = 0u
             Cas = 0UL
+            Marks = EntryMarks.None
         }
 
         tombstone.Clear()

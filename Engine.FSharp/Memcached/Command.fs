@@ -34,10 +34,20 @@ type Verb =
     | Quit = 20uy
     | LruCrawler = 21uy
 
+/// How a command was written, and so how it is answered.
+type Dialect =
+    /// The classic text protocol.
+    | Text = 0uy
+    /// A meta command of the text protocol. `KeyOffset` and `KeysLength` span the key and all flags, which replies read again.
+    | Meta = 1uy
+    /// The binary protocol. The command's input begins with the 24 bytes of its header, from which replies take opcode and opaque.
+    | Binary = 2uy
+
 /// One parsed command. Which fields mean something depends on the verb; the others are zero.
 [<Struct; NoComparison>]
 type Command = {
     Verb: Verb
+    Dialect: Dialect
     /// The client wants no reply, be it good or bad.
     NoReply: bool
     /// The key; the first one of a retrieval; the first argument of `stats` and `lru_crawler`. Length 0: there is none.
@@ -210,3 +220,7 @@ module ProtocolLimits =
     /// Bytes of scratch memory that `Execute.decide` asks for: the digits of the largest number.
     [<Literal>]
     let scratchLength = 20
+
+    /// Bytes of scratch memory that `Answer.key` asks for.
+    [<Literal>]
+    let keyScratchLength = 256

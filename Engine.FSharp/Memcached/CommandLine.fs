@@ -60,6 +60,7 @@ module internal CommandLine =
 
     let inline withoutKey (verb: Verb) (noReply: bool) : Command = {
         Verb = verb
+        Dialect = Dialect.Text
         NoReply = noReply
         KeyOffset = 0
         KeyLength = 0

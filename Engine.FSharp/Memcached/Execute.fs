@@ -30,6 +30,8 @@ type Change = {
     ExpirySeconds: uint32
     /// The cas unique of the new entry; 0 lets its sequence number stand for it.
     Cas: uint64
+    /// What meta commands remember of the new entry.
+    Marks: EntryMarks
     /// The new number, for `ReplyCode.Number`.
     Number: uint64
     /// The new value is `Head` followed by `Tail`.
@@ -83,6 +85,14 @@ module Execute =
     /// Whether the verb may change the store, and so goes through `decide`.
     let isWrite (verb: Verb) : bool = verb = Verb.Set || verb = Verb.FlushAll || needsCurrent verb
 
+    /// Whether the command is a retrieval of the text protocol, whose keys are decided one by one and answered together.
+    let isRetrieval (command: inref<Command>) : bool =
+        command.Dialect = Dialect.Text && (command.Verb = Verb.Gat || command.Verb = Verb.Gats)
+
+    /// Whether a command that is decided may answer with a value, whose length is not known before.
+    let repliesWithValue (command: inref<Command>) : bool =
+        command.Dialect <> Dialect.Text && (command.Verb = Verb.Gat || command.Verb = Verb.Gats)
+
     /// Whether a change makes the store smaller sooner or later, so that it is carried out on a full disk too.
     let isRemoval (kind: ChangeKind) : bool = kind <> ChangeKind.Put
 
@@ -100,6 +110,7 @@ module Execute =
         Flags = 0u
         ExpirySeconds = 0u
         Cas = 0UL
+        Marks = EntryMarks.None
         Number = 0UL
         Head = ReadOnlySpan<byte>.Empty
         Tail = ReadOnlySpan<byte>.Empty
@@ -177,6 +188,12 @@ module Execute =
                     Kind = ChangeKind.Put
                     Flags = entry.Flags
                     ExpirySeconds = entry.ExpirySeconds
+                    // memcached counts in place while the number has room there, and makes a new item otherwise.
+                    Marks =
+                        (if length <= entry.ValueLength then
+                             entry.Marks
+                         else
+                             EntryMarks.None)
                     Number = result
                     Head = Span<byte>.op_Implicit(scratch.Slice(0, length))
                     Tail = ReadOnlySpan<byte>(blanks, 0, padding)
@@ -201,6 +218,7 @@ module Execute =
                 Flags = entry.Flags
                 ExpirySeconds = expirySeconds command.Exptime now
                 Cas = entry.Cas
+                Marks = entry.Marks
                 Head = entry.Value
           }
 

@@ -9,6 +9,8 @@ namespace LsmFs.Engine
 //   | u32    | u16   | u8   | u8     | u64      | u32     | u32      | u64    |     |       |
 //   +--------+-------+------+--------+----------+---------+----------+--------+-----+-------+
 //
+// The other field bits take no bytes: 8 the item is stale, 16 its win token was sent, 32 its key was written in base64 (memcached's meta commands).
+//
 // Integers are big-endian. Unknown kinds and field bits are corruption: a new one needs a new version of the file that holds it.
 
 open System
@@ -22,6 +24,17 @@ type EntryKind =
     | Value = 1uy
     /// No key: every entry with a smaller sequence number is flushed, at once or when the expiry time comes. Only in the write-ahead log.
     | FlushAll = 2uy
+
+/// What memcached's meta commands remember of an item, as the field bits that say so.
+[<Flags>]
+type EntryMarks =
+    | None = 0uy
+    /// Invalidated, and kept until it is written again.
+    | Stale = 8uy
+    /// A client was told to write the item again, and others are told so.
+    | WinSent = 16uy
+    /// Whoever wrote it gave the key in base64, and is given it back so.
+    | BinaryKey = 32uy
 
 /// An encoded entry where it lies: in a chunk of a memtable, in a block, in a batch. The bytes are never copied to read them,
 /// and the view is only as good as its buffer: it must not outlive the snapshot it came from.
@@ -73,6 +86,9 @@ type Entry = {
         else
             Unchecked.readU64 entry.Buffer (entry.Offset + 8)
 
+    /// What meta commands remember of the item.
+    member entry.Marks: EntryMarks = LanguagePrimitives.EnumOfValue(byte (entry.Fields &&& 0x38))
+
     /// Bytes before the key.
     member entry.HeaderLength: int =
         let fields = entry.Fields
@@ -108,6 +124,7 @@ type EntryHeader = {
     ExpirySeconds: uint32
     /// 0 lets the sequence number stand for it.
     Cas: uint64
+    Marks: EntryMarks
 }
 
 /// Encoding entries and judging encoded ones.
@@ -130,6 +147,7 @@ module EntryFormat =
         (if header.Flags <> 0u then 1 else 0)
         ||| (if header.ExpirySeconds <> 0u then 2 else 0)
         ||| (if header.Cas <> 0UL then 4 else 0)
+        ||| int header.Marks
 
     /// Appends an entry whose value is `head` followed by `tail` (append and prepend need no copy of their own to join them)
     /// and returns its length. Throws `ArgumentOutOfRangeException` for a key past `keyLengthMax`.
@@ -186,7 +204,7 @@ module EntryFormat =
             let length =
                 int64 headerLength + int64 (Coding.readU16 bytes (offset + 4)) + int64 (Coding.readU32 bytes offset)
 
-            if bytes[offset + 6] > byte EntryKind.FlushAll || fields > 7 then
+            if bytes[offset + 6] > byte EntryKind.FlushAll || fields > 63 then
                 -1
             elif int64 offset + length > int64 bytes.Length then
                 -1

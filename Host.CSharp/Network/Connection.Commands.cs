@@ -19,8 +19,8 @@ internal sealed partial class Connection
         public int ConsumedBytes;
     }
 
-    /// <summary>What takes the place of a value that the disk does not give back.</summary>
-    public static ReadOnlySpan<byte> Unreadable => "SERVER_ERROR the stored value cannot be read, see the server's log\r\n"u8;
+    /// <summary>What a client is told about a value that the disk does not give back.</summary>
+    public const string Unreadable = "the stored value cannot be read, see the server's log";
 
     /// <summary>Serves commands until the input, the output or the turn's share of work ends; returns the bytes that are done with.</summary>
     private int Execute(ReadOnlySpan<byte> input)
@@ -96,8 +96,8 @@ internal sealed partial class Connection
         switch (command.Verb)
         {
             // The retrieval itself consumes the line, at its end.
-            case Verb.Get or Verb.Gets when !MustWaitForCommit():
-            case Verb.Gat or Verb.Gats:
+            case Verb.Get or Verb.Gets when command.Dialect == Dialect.Text && !MustWaitForCommit():
+            case Verb.Gat or Verb.Gats when command.Dialect == Dialect.Text:
                 _retrieval.Verb = command.Verb;
                 _retrieval.Exptime = command.Exptime;
                 _retrieval.KeysOffset = command.KeyOffset;
@@ -106,6 +106,9 @@ internal sealed partial class Connection
                 _retrieval.ConsumedBytes = input.Length;
                 return true;
 
+            case Verb.Get or Verb.Gets when command.Dialect != Dialect.Text && TryFetch(in command, input):
+                break;
+
             case Verb.Version or Verb.Verbosity or Verb.Stats or Verb.Quit when TryAnswer(in command, input):
                 break;
 
@@ -113,7 +116,7 @@ internal sealed partial class Connection
                 break;
 
             case var verb when Decision.isWrite(verb) && CanCollectWrite():
-                if (Decision.needsCurrent(verb) && !IsAtHand(input.Slice(command.KeyOffset, command.KeyLength), default, 0))
+                if (Decision.needsCurrent(verb) && !IsAtHand(Answer.key(in command, input, loop.KeyScratch), default, 0))
                 {
                     return false;
                 }
@@ -127,6 +130,49 @@ internal sealed partial class Connection
         }
 
         consumed += input.Length;
+        return true;
+    }
+
+    /// <summary>Looks one key up and answers; false when the command must be tried again.</summary>
+    private bool TryFetch(in Command command, ReadOnlySpan<byte> input)
+    {
+        if (MustWaitForCommit() || !HasRoom(Answer.headLengthMax))
+        {
+            return false;
+        }
+
+        ReadOnlySpan<byte> key = Answer.key(in command, input, loop.KeyScratch);
+        LookupOutcome outcome;
+        Entry entry;
+
+        while ((outcome = loop.EnterSnapshot().FindNow(key, loop.NowSeconds, _wanted, out entry)) == LookupOutcome.ReadBlock)
+        {
+            if (TryAwaitBlock(default, 0))
+            {
+                return false;
+            }
+        }
+
+        if (outcome == LookupOutcome.Unreadable)
+        {
+            Refuse(in command, input, Unreadable);
+        }
+        else if (outcome != LookupOutcome.Found)
+        {
+            _sendLength += Answer.writeMiss(loop.SendBuffer.AsSpan(_sendLength), in command, input);
+            loop.Counters.Count(Decision.retrievalCounters(command.Verb, false));
+            loop.Counters.CountMiss(outcome);
+        }
+        else if (TryWriteHit(in command, input, in entry))
+        {
+            loop.Counters.Count(Decision.retrievalCounters(command.Verb, true));
+        }
+        else
+        {
+            return false;
+        }
+
+        ReleaseBlocks();
         return true;
     }
 
@@ -257,7 +303,7 @@ internal sealed partial class Connection
 
                 if (outcome == LookupOutcome.Unreadable)
                 {
-                    Write(Unreadable);
+                    Refuse(default, default, Unreadable);
                     return true;
                 }
 

@@ -67,6 +67,31 @@ internal sealed partial class Connection
         return true;
     }
 
+    /// <summary>Answers a command that found its key; false when the peer must first take what was written before.</summary>
+    private bool TryWriteHit(in Command command, ReadOnlySpan<byte> input, in Entry entry)
+    {
+        ReadOnlySpan<byte> value = Answer.hitValue(in command, entry);
+        ReadOnlySpan<byte> tail = Answer.hitTail(in command, entry);
+
+        if (!HasRoom((int)Math.Min((long)Answer.headLengthMax + value.Length + tail.Length, EventLoop.SendBufferLength)))
+        {
+            return false;
+        }
+
+        _sendLength += Answer.writeHitHead(
+            loop.SendBuffer.AsSpan(_sendLength), in command, input, entry, new AnswerContext(loop.NowSeconds, entry.Cas, default));
+        Write(value);
+        Write(tail);
+        return true;
+    }
+
+    /// <summary>Answers that a command is not carried out.</summary>
+    private void Refuse(in Command command, ReadOnlySpan<byte> input, string reason)
+    {
+        Span<byte> refusal = stackalloc byte[Answer.refusalLengthMax(reason)];
+        Write(refusal[..Answer.writeRefusal(refusal, in command, input, reason)]);
+    }
+
     /// <summary>Sends what was written.</summary>
     private void Flush()
     {

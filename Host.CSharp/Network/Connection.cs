@@ -141,8 +141,8 @@ internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlo
         }
     }
 
-    /// <summary>Writes were committed or refused; the reply is sent <paramref name="repeatCount"/> times.</summary>
-    public void OnCompleted(int requestCount, int charge, ReadOnlySpan<byte> reply, int repeatCount)
+    /// <summary>Writes were committed or refused; these are the replies.</summary>
+    public void OnCompleted(int requestCount, int charge, ReadOnlySpan<byte> replies)
     {
         _pendingCount -= requestCount;
         _pendingBytes -= charge;
@@ -155,12 +155,7 @@ internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlo
         try
         {
             _workLeft = WorkMax;
-
-            for (; repeatCount > 0; repeatCount--)
-            {
-                Write(reply);
-            }
-
+            Write(replies);
             _isWaiting = false;
             ServeKept();
         }

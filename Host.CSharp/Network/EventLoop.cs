@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using LsmFs.Engine;
 using Microsoft.Extensions.Logging;
 
 namespace LsmFs.Host;
@@ -75,6 +76,9 @@ internal abstract class EventLoop : IDisposable
 
     /// <summary>Where replies are written; belongs to the connection that is being served.</summary>
     public byte[] SendBuffer { get; } = GC.AllocateUninitializedArray<byte>(SendBufferLength, pinned: true);
+
+    /// <summary>Where keys are decoded that do not stand in the input as they are stored.</summary>
+    public byte[] KeyScratch { get; } = new byte[ProtocolLimits.keyScratchLength];
 
     /// <summary>Turns so far. Any thread may read it; a loop that has nothing to do makes none.</summary>
     public long TurnCount => Volatile.Read(ref _turnCount);

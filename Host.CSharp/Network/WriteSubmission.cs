@@ -1,4 +1,3 @@
-using System.Text;
 using LsmFs.Engine;
 using Microsoft.FSharp.Core;
 using Decision = LsmFs.Engine.Execute;
@@ -18,13 +17,14 @@ internal sealed class WriteSubmission(EventLoop loop) : Submission
     /// <summary>What a request that replies with a value is charged for: it is not known before the commit how long the value is.</summary>
     public const int ValueReplyCharge = 64 * 1024;
 
-    private static readonly byte[] OutOfSpace = Encoding.UTF8.GetBytes($"SERVER_ERROR {DiskSpace.reason(DiskTrouble.Full)}\r\n");
+    private static readonly string OutOfSpace = DiskSpace.reason(DiskTrouble.Full);
 
     private const int InputBytesKept = 2 * 1024 * 1024;
     private const int ReplyBytesKept = 256 * 1024;
 
     private readonly ByteBuffer _input = new(4096);
     private readonly ByteBuffer _replies = new(4096);
+    private readonly byte[] _keyScratch = new byte[ProtocolLimits.keyScratchLength];
     private readonly int _valueLengthMax = loop.Server.Options.ValueLengthMax;
     private Request[] _requests = new Request[16];
     private CommitOutcome _outcome;
@@ -59,12 +59,18 @@ internal sealed class WriteSubmission(EventLoop loop) : Submission
 
     /// <summary>Adds a command with the bytes it was parsed from; returns what it is charged for.</summary>
     public int Add(Connection connection, in Command command, ReadOnlySpan<byte> input) =>
-        Add(connection, command, input, RequestCharge + input.Length, answersRefusal: !command.NoReply);
+        Add(
+            connection,
+            command,
+            input,
+            RequestCharge + input.Length + (Decision.repliesWithValue(command) ? ValueReplyCharge : 0),
+            // Only the classic noreply silences refusals too.
+            answersRefusal: !command.NoReply || command.Dialect != Dialect.Text);
 
     /// <summary>Adds one key of a retrieval that writes; returns what it is charged for.</summary>
     public int AddKey(Connection connection, Verb verb, int exptime, ReadOnlySpan<byte> key)
     {
-        var command = new Command(verb, false, 0, key.Length, key.Length, 0, exptime, 0, 0, 0);
+        var command = new Command(verb, Dialect.Text, false, 0, key.Length, key.Length, 0, exptime, 0, 0, 0);
         return Add(connection, command, key, RequestCharge + key.Length + ValueReplyCharge, answersRefusal: false);
     }
 
@@ -74,32 +80,26 @@ internal sealed class WriteSubmission(EventLoop loop) : Submission
     /// <summary>Gives every connection the replies to its requests. In a turn of the loop, after completion.</summary>
     public void DeliverReplies()
     {
-        ReadOnlySpan<byte> refusal = _outcome.IsCommitted ? default : Encoding.UTF8.GetBytes($"SERVER_ERROR {_outcome.Refusal}\r\n");
+        if (!_outcome.IsCommitted)
+        {
+            RefuseAll();
+        }
+
         int first = 0;
 
         while (first < Count)
         {
             Connection connection = _requests[first].Connection;
             int charge = 0;
-            int refusalCount = 0;
             int end = first;
 
             for (; end < Count && _requests[end].Connection == connection; end++)
             {
                 charge += _requests[end].Charge;
-                refusalCount += _requests[end].AnswersRefusal ? 1 : 0;
             }
 
-            if (_outcome.IsCommitted)
-            {
-                int start = first == 0 ? 0 : _requests[first - 1].ReplyEnd;
-                connection.OnCompleted(end - first, charge, _replies.Written[start.._requests[end - 1].ReplyEnd], 1);
-            }
-            else
-            {
-                connection.OnCompleted(end - first, charge, refusal, refusalCount);
-            }
-
+            int start = first == 0 ? 0 : _requests[first - 1].ReplyEnd;
+            connection.OnCompleted(end - first, charge, _replies.Written[start.._requests[end - 1].ReplyEnd]);
             first = end;
         }
     }
@@ -133,8 +133,15 @@ internal sealed class WriteSubmission(EventLoop loop) : Submission
 
             if (request.Command.Verb == Verb.None)
             {
-                _replies.Append(request.Connection.IsRetrievalRefused ? OutOfSpace : Reply.line(ReplyCode.End));
-                request.Connection.IsRetrievalRefused = false;
+                if (request.Connection.IsRetrievalRefused)
+                {
+                    Refuse(in request, OutOfSpace);
+                    request.Connection.IsRetrievalRefused = false;
+                }
+                else
+                {
+                    _replies.Append(Reply.line(ReplyCode.End));
+                }
             }
             else
             {
@@ -178,10 +185,33 @@ internal sealed class WriteSubmission(EventLoop loop) : Submission
         return charge;
     }
 
+    private ReadOnlySpan<byte> InputOf(in Request request) => _input.Written.Slice(request.InputOffset, request.InputLength);
+
+    /// <summary>Answers that the request is not carried out, if the client wants to know.</summary>
+    private void Refuse(in Request request, string reason)
+    {
+        if (request.AnswersRefusal)
+        {
+            Answer.appendRefusal(_replies, in request.Command, InputOf(in request), reason);
+        }
+    }
+
+    /// <summary>Puts refusals in the place of the replies.</summary>
+    private void RefuseAll()
+    {
+        _replies.Clear();
+
+        for (int index = 0; index < Count; index++)
+        {
+            Refuse(in _requests[index], _outcome.Refusal!);
+            _requests[index].ReplyEnd = _replies.Length;
+        }
+    }
+
     private void Execute(WriteContext context, in Request request, Span<byte> scratch)
     {
-        ReadOnlySpan<byte> input = _input.Written.Slice(request.InputOffset, request.InputLength);
-        ReadOnlySpan<byte> key = input.Slice(request.Command.KeyOffset, request.Command.KeyLength);
+        ReadOnlySpan<byte> input = InputOf(in request);
+        ReadOnlySpan<byte> key = Answer.key(in request.Command, input, _keyScratch);
         FSharpValueOption<Entry> current = default;
 
         if (Decision.needsCurrent(request.Command.Verb))
@@ -195,11 +225,7 @@ internal sealed class WriteSubmission(EventLoop loop) : Submission
             else if (outcome == LookupOutcome.Unreadable)
             {
                 // Deciding without the current value would lose it.
-                if (request.AnswersRefusal)
-                {
-                    _replies.Append(Connection.Unreadable);
-                }
-
+                Refuse(in request, Connection.Unreadable);
                 return;
             }
             else if (request.Command.Verb is Verb.Gat or Verb.Gats)
@@ -212,33 +238,18 @@ internal sealed class WriteSubmission(EventLoop loop) : Submission
 
         if (!context.AdmitsPuts && !Decision.isRemoval(change.Kind))
         {
-            if (request.AnswersRefusal)
-            {
-                _replies.Append(OutOfSpace);
-            }
-
-            request.Connection.IsRetrievalRefused |= request.Command.Verb is Verb.Gat or Verb.Gats;
+            Refuse(in request, OutOfSpace);
+            request.Connection.IsRetrievalRefused |= Decision.isRetrieval(in request.Command);
             return;
         }
 
         Counters.Count(change.Counters);
 
         // The entry is only good until the write.
-        switch (change.Reply)
+        if (change.Reply != ReplyCode.None)
         {
-            case ReplyCode.None:
-                break;
-            case ReplyCode.Value:
-                bool hasCas = request.Command.Verb == Verb.Gats;
-                Reply.writeEntry(_replies.Reserve(Reply.entryLength(current.Value, hasCas)), current.Value, hasCas);
-                break;
-            case ReplyCode.Number:
-                Span<byte> number = stackalloc byte[Reply.numberLengthMax];
-                _replies.Append(number[..Reply.writeNumber(number, change.Number)]);
-                break;
-            default:
-                _replies.Append(Reply.line(change.Reply));
-                break;
+            ulong cas = change.Cas == 0 ? context.NextCas : change.Cas;
+            Answer.appendChange(_replies, in request.Command, input, change, current, new AnswerContext(context.NowSeconds, cas, default));
         }
 
         switch (change.Kind)
@@ -246,7 +257,7 @@ internal sealed class WriteSubmission(EventLoop loop) : Submission
             case ChangeKind.Put:
                 // One that keeps its cas unique is the old item with another expiry.
                 Counters.TotalItems += change.Cas == 0 ? 1 : 0;
-                context.Put(key, change.Head, change.Tail, change.Flags, change.ExpirySeconds, change.Cas);
+                context.Put(key, change.Head, change.Tail, change.Flags, change.ExpirySeconds, change.Cas, change.Marks);
                 break;
             case ChangeKind.Delete:
                 context.Delete(key);

@@ -27,6 +27,9 @@ public sealed class WriteContext
     /// <summary>Whether there is space for values. On a full disk only removals are carried out.</summary>
     public bool AdmitsPuts { get; private set; }
 
+    /// <summary>The cas unique that the next write has unless it brings its own.</summary>
+    public ulong NextCas => _lastSequence + 1;
+
     /// <summary>The flush state after the batch.</summary>
     internal FlushState Flush { get; private set; }
 
@@ -48,29 +51,29 @@ public sealed class WriteContext
 
     /// <summary>
     /// Gives a key the value <paramref name="head"/> followed by <paramref name="tail"/>. Expiry is a Unix time in seconds, 0 for never.
-    /// A cas unique of 0 stands for the new sequence number. Returns the cas unique the entry has.
+    /// A cas unique of 0 stands for the new sequence number; the marks are what meta commands remember of the item. Returns the cas unique the entry has.
     /// </summary>
-    public ulong Put(ReadOnlySpan<byte> key, ReadOnlySpan<byte> head, ReadOnlySpan<byte> tail, uint flags, uint expirySeconds, ulong cas)
+    public ulong Put(ReadOnlySpan<byte> key, ReadOnlySpan<byte> head, ReadOnlySpan<byte> tail, uint flags, uint expirySeconds, ulong cas, EntryMarks marks = EntryMarks.None)
     {
         if (!AdmitsPuts)
         {
             throw new InvalidOperationException("Puts are not admitted.");
         }
 
-        Write(new EntryHeader(EntryKind.Value, NextSequence(), flags, expirySeconds, cas), key, head, tail);
+        Write(new EntryHeader(EntryKind.Value, NextSequence(), flags, expirySeconds, cas, marks), key, head, tail);
         return cas == 0 ? _lastSequence : cas;
     }
 
     /// <summary>Removes the value of a key.</summary>
     public void Delete(ReadOnlySpan<byte> key) =>
-        Write(new EntryHeader(EntryKind.Tombstone, NextSequence(), 0, 0, 0), key, default, default);
+        Write(new EntryHeader(EntryKind.Tombstone, NextSequence(), 0, 0, 0, EntryMarks.None), key, default, default);
 
     /// <summary>Removes every value there is: now when the Unix time is 0, else everything there will be when that time comes.</summary>
     public void FlushAll(uint atSeconds)
     {
         var sequence = NextSequence();
         StartWrite();
-        _ = EntryFormat.append(_frame, new EntryHeader(EntryKind.FlushAll, sequence, 0, atSeconds, 0), default, default);
+        _ = EntryFormat.append(_frame, new EntryHeader(EntryKind.FlushAll, sequence, 0, atSeconds, 0, EntryMarks.None), default, default);
         Flush = FlushStateModule.apply(sequence, atSeconds, Flush);
     }
 

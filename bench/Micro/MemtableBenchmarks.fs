@@ -66,6 +66,7 @@ type MemtableBenchmarks() =
                 Flags = 0u
                 ExpirySeconds = 0u
                 Cas = 0UL
+                Marks = EntryMarks.None
             }
 
             entryLength <-

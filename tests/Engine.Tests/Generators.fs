@@ -24,6 +24,7 @@ type Write = {
     WriteFlags: uint32
     WriteExpirySeconds: uint32
     WriteCas: uint64
+    WriteMarks: EntryMarks
 }
 
 let private alphabet = [ 0uy; byte 'a'; byte 'b'; byte 'c'; 255uy ]
@@ -49,12 +50,22 @@ let writeGen: Gen<Write> =
         let! expiry = Gen.elements [ 0u; 0u; 1u; 1_000_000u; 0xFFFFFFFFu ]
         let! cas = Gen.elements [ 0UL; 0UL; 1UL; UInt64.MaxValue ]
 
+        let! marks =
+            Gen.elements [
+                EntryMarks.None
+                EntryMarks.None
+                EntryMarks.Stale
+                EntryMarks.Stale ||| EntryMarks.WinSent
+                EntryMarks.WinSent ||| EntryMarks.BinaryKey
+            ]
+
         return {
             WriteKey = key
             WriteValue = value
             WriteFlags = flags
             WriteExpirySeconds = expiry
             WriteCas = cas
+            WriteMarks = marks
         }
     }
 
@@ -69,6 +80,7 @@ let headerOf (sequence: uint64) (write: Write) : EntryHeader = {
     Flags = write.WriteFlags
     ExpirySeconds = write.WriteExpirySeconds
     Cas = write.WriteCas
+    Marks = write.WriteMarks
 }
 
 /// A write as an encoded entry.

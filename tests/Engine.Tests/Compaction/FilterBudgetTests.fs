@@ -87,6 +87,7 @@ let private entries: Model =
                 WriteValue = ValueSome [||]
                 WriteFlags = 0u
                 WriteCas = 0UL
+                WriteMarks = EntryMarks.None
                 WriteExpirySeconds = 0u
             }
 

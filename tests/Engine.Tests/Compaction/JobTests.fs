@@ -31,6 +31,7 @@ let private tombstoneFor (entry: Entry) : byte[] =
         WriteFlags = 0u
         WriteExpirySeconds = 0u
         WriteCas = 0UL
+        WriteMarks = EntryMarks.None
     }
 
 /// What becomes of the newest entry of a key, by the rules as they are told: an entry to write, and what to count.
@@ -60,6 +61,7 @@ let private plain (key: string) (value: byte[]) : Write = {
     WriteFlags = 0u
     WriteExpirySeconds = 0u
     WriteCas = 0UL
+    WriteMarks = EntryMarks.None
 }
 
 [<Tests>]

@@ -128,6 +128,7 @@ let tests =
                 WriteFlags = 0u
                 WriteExpirySeconds = 0u
                 WriteCas = 0UL
+                WriteMarks = EntryMarks.None
             }
 
             let left = disk.Store(tinyOptions, modelFrom 1UL [ write "a"; write "c" ])

@@ -25,6 +25,7 @@ let private dumpOf (items: Item list) : string =
                 WriteFlags = flags
                 WriteExpirySeconds = expiry
                 WriteCas = 0UL
+                WriteMarks = EntryMarks.None
             }
 
         DumpFormat.appendItem buffer (entryOf entry)

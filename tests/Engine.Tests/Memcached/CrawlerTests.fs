@@ -30,6 +30,7 @@ let private item (key: byte[]) : Write = {
     WriteFlags = 0u
     WriteExpirySeconds = 0u
     WriteCas = 0UL
+    WriteMarks = EntryMarks.None
 }
 
 [<Tests>]

@@ -15,6 +15,7 @@ let private entryOf (flags: uint32) (expiry: uint32) (cas: uint64) (value: strin
         WriteFlags = flags
         WriteExpirySeconds = expiry
         WriteCas = cas
+        WriteMarks = EntryMarks.None
     }
 
     { Buffer = encode 77UL write; Offset = 0 }

@@ -31,6 +31,9 @@ type Server(valueLengthMax: int) =
     member _.ValueLengthMax = valueLengthMax
     member _.NowSeconds = now
 
+    /// The cas unique of the next write that brings none.
+    member _.NextCas = sequence + 1UL
+
     /// How often each counter of `stats` was moved.
     member _.Counter(name: string) : int64 =
         match counters.TryGetValue name with
@@ -81,6 +84,7 @@ type Server(valueLengthMax: int) =
                 Flags = change.Flags
                 ExpirySeconds = change.ExpirySeconds
                 Cas = change.Cas
+                Marks = change.Marks
             }
 
             let buffer = ByteBuffer 64
@@ -150,7 +154,8 @@ type Connection(server: Server) =
         output.Append(Reply.line ReplyCode.End)
 
     let write (command: Command) (input: byte[]) =
-        let key = ofLatin (ReadOnlySpan<byte>(input, command.KeyOffset, command.KeyLength))
+        let keyScratch: byte[] = Array.zeroCreate ProtocolLimits.keyScratchLength
+        let key = ofLatin (Answer.key &command (span input) (keyScratch.AsSpan()))
 
         let current =
             if Execute.needsCurrent command.Verb then
@@ -163,12 +168,13 @@ type Connection(server: Server) =
         let change =
             Execute.decide &command (span input) current server.NowSeconds server.ValueLengthMax (scratch.AsSpan())
 
-        if change.Reply = ReplyCode.Number then
-            let line: byte[] = Array.zeroCreate Reply.numberLengthMax
-            output.Append(ReadOnlySpan<byte>(line, 0, Reply.writeNumber (line.AsSpan()) change.Number))
-        else
-            output.Append(Reply.line change.Reply)
+        let context = {
+            NowSeconds = server.NowSeconds
+            Cas = (if change.Cas = 0UL then server.NextCas else change.Cas)
+            Access = Unchecked.defaultof<Access>
+        }
 
+        Answer.appendChange output &command (span input) change current context
         server.Apply(key, change)
 
     let stats (command: Command) (input: byte[]) =

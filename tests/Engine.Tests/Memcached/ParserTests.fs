@@ -68,6 +68,7 @@ let private parsesTo (line: string) (expected: Command) =
 
 let private command (verb: Verb) (keyOffset: int) (keyLength: int) : Command = {
     Verb = verb
+    Dialect = Dialect.Text
     NoReply = false
     KeyOffset = keyOffset
     KeyLength = keyLength

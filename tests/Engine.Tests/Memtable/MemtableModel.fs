@@ -57,6 +57,7 @@ let private putGen: Gen<Write> =
             WriteFlags = 0u
             WriteExpirySeconds = 0u
             WriteCas = 0UL
+            WriteMarks = EntryMarks.None
         }
     }
 

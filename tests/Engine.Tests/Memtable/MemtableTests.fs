@@ -43,6 +43,7 @@ let private put (memtable: Memtable) (sequence: uint64) (key: byte[]) (value: by
                 WriteFlags = 0u
                 WriteExpirySeconds = 0u
                 WriteCas = 0UL
+                WriteMarks = EntryMarks.None
             }
         )
     )
@@ -140,6 +141,7 @@ let tests =
                             WriteFlags = 0u
                             WriteExpirySeconds = 0u
                             WriteCas = 0UL
+                            WriteMarks = EntryMarks.None
                         })
 
                     let mutable version = { Memtable = memtable; Model = Map.empty }
@@ -191,6 +193,7 @@ let tests =
                     WriteFlags = 0u
                     WriteExpirySeconds = 0u
                     WriteCas = 0UL
+                    WriteMarks = EntryMarks.None
                 }
 
             let editor = first.Edit()
@@ -263,6 +266,7 @@ let tests =
                         WriteFlags = 0u
                         WriteExpirySeconds = 0u
                         WriteCas = 0UL
+                        WriteMarks = EntryMarks.None
                     })
 
             let fill () =

@@ -23,6 +23,7 @@ let private entry (sequence: uint64) : byte[] =
         WriteFlags = 0u
         WriteExpirySeconds = 0u
         WriteCas = 0UL
+        WriteMarks = EntryMarks.None
     }
 
 /// None when the version shows exactly the writes up to its limit.

@@ -19,6 +19,7 @@ let tests =
             Expect.equal entry.Flags write.WriteFlags "flags"
             Expect.equal entry.ExpirySeconds write.WriteExpirySeconds "expiry"
             Expect.equal entry.Cas (if write.WriteCas = 0UL then 42UL else write.WriteCas) "cas"
+            Expect.equal entry.Marks write.WriteMarks "marks"
             Expect.equal entry.Sequence (SequenceNumber 42UL) "sequence")
 
         property "a value in two parts is the value" (fun (write: Write) (Value head) (Value tail) ->
@@ -45,7 +46,7 @@ let tests =
             let bytes = encode 42UL write
             let kind, fields = Array.copy bytes, Array.copy bytes
             kind[6] <- 3uy
-            fields[7] <- fields[7] ||| 8uy
+            fields[7] <- fields[7] ||| 64uy
             EntryFormat.measure (span kind) 0 = -1 && EntryFormat.measure (span fields) 0 = -1)
 
         test "a header holds only what is not the default" {
@@ -57,6 +58,7 @@ let tests =
                 Flags = 0u
                 ExpirySeconds = 0u
                 Cas = 0UL
+                Marks = EntryMarks.None
             }
 
             Expect.equal (EntryFormat.append buffer header (span "k"B) (span "vv"B)) (16 + 1 + 2) "no optional field"

@@ -50,6 +50,7 @@ let private smallModel =
                 WriteFlags = uint32 (index % 2)
                 WriteExpirySeconds = (if index % 3 = 0 then uint32 (1000 + index) else 0u)
                 WriteCas = 0UL
+                WriteMarks = EntryMarks.None
             }
     ]
 
@@ -112,6 +113,7 @@ let private logOf (number: uint64) (batches: uint64 list list) : byte[] =
                 Flags = 0u
                 ExpirySeconds = 0u
                 Cas = 0UL
+                Marks = EntryMarks.None
             }
 
             EntryFormat.append buffer header (span "key"B) (span "value"B) |> ignore

@@ -53,6 +53,7 @@ let private memtableOf (entries: int) : Memtable =
             Flags = 0u
             ExpirySeconds = 0u
             Cas = 0UL
+            Marks = EntryMarks.None
         }
 
         EntryFormat.append

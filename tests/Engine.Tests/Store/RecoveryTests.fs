@@ -160,6 +160,7 @@ let tests =
                 WriteFlags = 0u
                 WriteExpirySeconds = 0u
                 WriteCas = 0UL
+                WriteMarks = EntryMarks.None
             }
 
             let torn, _ = replayed 1UL 1UL [ [ write ]; [ write ] ] 3
@@ -183,6 +184,7 @@ let tests =
                 WriteFlags = 0u
                 WriteExpirySeconds = 0u
                 WriteCas = 0UL
+                WriteMarks = EntryMarks.None
             }
 
             let first, _ = replayed 1UL 5UL [ [ write ] ] 0

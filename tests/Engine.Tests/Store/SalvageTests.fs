@@ -308,6 +308,7 @@ let tests =
                         WriteFlags = 0u
                         WriteExpirySeconds = 0u
                         WriteCas = 0UL
+                        WriteMarks = EntryMarks.None
                     })
 
                 buffer.Append(span tail)

@@ -155,6 +155,7 @@ type Store() =
                 Flags = 0u
                 ExpirySeconds = atSeconds
                 Cas = 0UL
+                Marks = EntryMarks.None
             }
 
             EntryFormat.append log header (span [||]) (span [||]) |> ignore

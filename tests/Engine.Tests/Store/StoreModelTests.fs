@@ -188,6 +188,7 @@ let tests =
                 WriteFlags = 0u
                 WriteExpirySeconds = 0u
                 WriteCas = 0UL
+                WriteMarks = EntryMarks.None
             }
 
             let round = [ Freeze; Flush; Compact; Compact; Compact ]

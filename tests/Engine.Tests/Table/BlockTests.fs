@@ -58,6 +58,7 @@ let private small (sequence: uint64) (key: string) : byte[] =
         WriteFlags = 0u
         WriteExpirySeconds = 0u
         WriteCas = 0UL
+        WriteMarks = EntryMarks.None
     }
 
 [<Tests>]

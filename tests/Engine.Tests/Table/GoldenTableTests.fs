@@ -29,6 +29,7 @@ let private goldenModel: Model =
                 WriteFlags = if number &&& 1 = 0 then 0u else 0xCAFEu
                 WriteExpirySeconds = if number &&& 2 = 0 then 0u else 2_000_000_000u
                 WriteCas = if number &&& 4 = 0 then 0UL else 0x0123456789ABCDEFUL
+                WriteMarks = EntryMarks.None
             }
     ]
 

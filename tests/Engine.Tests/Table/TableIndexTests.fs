@@ -118,6 +118,7 @@ let tests =
                 WriteFlags = 0u
                 WriteExpirySeconds = 0u
                 WriteCas = 0UL
+                WriteMarks = EntryMarks.None
             }
 
             let file =

@@ -12,6 +12,7 @@ let private plain (key: string) (value: string) : Write = {
     WriteFlags = 0u
     WriteExpirySeconds = 0u
     WriteCas = 0UL
+    WriteMarks = EntryMarks.None
 }
 
 /// Seven entries in three blocks, with every kind of field.

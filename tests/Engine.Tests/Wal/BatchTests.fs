@@ -43,6 +43,7 @@ let tests =
                     Flags = 0u
                     ExpirySeconds = 0u
                     Cas = 0UL
+                    Marks = EntryMarks.None
                 }
 
                 EntryFormat.append buffer header (span key) (span [||]) |> ignore

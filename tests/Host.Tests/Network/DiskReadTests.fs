@@ -291,7 +291,7 @@ let private unreadable (setting: Setting) =
     use server = cold setting
     use client = server.Connect()
     server.FailWith(Some(IOException "the disk failed" :> exn))
-    let error = text (Connection.Unreadable.ToArray())
+    let error = $"SERVER_ERROR {Connection.Unreadable}\r\n"
     client.Expect("get k0100 k0200\r\n", error)
     client.Expect("incr k0100 1\r\n", error)
     client.Expect("version\r\n", "VERSION 1.2.3\r\n")

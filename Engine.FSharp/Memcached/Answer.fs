@@ -1,0 +1,116 @@
+namespace LsmFs.Engine
+
+// Answering commands in the dialect in which they were asked: the one face behind which the dialects of the protocol stand. The retrievals of the classic
+// text protocol, which stream any number of keys, are written with `Reply` and do not come here.
+
+open System
+open System.Text
+
+/// What a reply says beside the command and the item.
+[<Struct>]
+type AnswerContext = {
+    /// The Unix time in seconds.
+    NowSeconds: uint32
+    /// The cas unique of the item after the change.
+    Cas: uint64
+    /// When the item was read before.
+    Access: Access
+}
+
+/// Answering commands.
+[<RequireQualifiedAccess>]
+module Answer =
+
+    /// Room for everything before the value of a hit, and for any miss, in bytes.
+    [<Literal>]
+    let headLengthMax = 1024
+
+    let private notText () = invalidOp "retrievals of the text protocol are written as they are found"
+
+    /// The key of a command: in its input, or written to `scratch`, of `ProtocolLimits.keyScratchLength` bytes, when the client gave it in another form.
+    let key (command: inref<Command>) (input: ReadOnlySpan<byte>) (scratch: Span<byte>) : ReadOnlySpan<byte> =
+        match command.Dialect with
+        | _ -> input.Slice(command.KeyOffset, command.KeyLength)
+
+    /// What a hit sends behind its head: nothing when the client did not ask for the value.
+    let hitValue (command: inref<Command>) (entry: Entry) : ReadOnlySpan<byte> =
+        match command.Dialect with
+        | _ ->
+            notText ()
+            entry.Value
+
+    /// What a hit sends behind the value.
+    let hitTail (command: inref<Command>) (entry: Entry) : ReadOnlySpan<byte> =
+        match command.Dialect with
+        | _ ->
+            notText ()
+            entry.Value
+
+    /// Writes what a hit sends before the value; returns its length, at most `headLengthMax`.
+    let writeHitHead
+        (target: Span<byte>)
+        (command: inref<Command>)
+        (input: ReadOnlySpan<byte>)
+        (entry: Entry)
+        (context: AnswerContext)
+        : int =
+        match command.Dialect with
+        | _ ->
+            notText ()
+            0
+
+    /// Writes the answer to a miss; returns its length, at most `headLengthMax`, and 0 when the client wants none.
+    let writeMiss (target: Span<byte>) (command: inref<Command>) (input: ReadOnlySpan<byte>) : int =
+        match command.Dialect with
+        | _ ->
+            notText ()
+            0
+
+    let private appendTextChange
+        (buffer: ByteBuffer)
+        (command: inref<Command>)
+        (change: Change)
+        (current: Entry voption)
+        : unit =
+        match change.Reply with
+        | ReplyCode.Value ->
+            let hasCas = command.Verb = Verb.Gats
+            let entry = current.Value
+            Reply.writeEntry (buffer.Reserve(Reply.entryLength entry hasCas)) entry hasCas |> ignore
+        | ReplyCode.Number ->
+            let start = buffer.Length
+            let length = Reply.writeNumber (buffer.Reserve Reply.numberLengthMax) change.Number
+            buffer.Truncate(start + length)
+        | reply -> buffer.Append(Reply.line reply)
+
+    /// Appends the answer to a command that was decided (`Execute.decide`); `current` is the entry that the decision was about. Before the change is
+    /// carried out: the current entry is only good until then. O(value), no allocation beside the buffer's.
+    let appendChange
+        (buffer: ByteBuffer)
+        (command: inref<Command>)
+        (input: ReadOnlySpan<byte>)
+        (change: Change)
+        (current: Entry voption)
+        (context: AnswerContext)
+        : unit =
+        match command.Dialect with
+        | _ -> appendTextChange buffer &command change current
+
+    /// Room for any refusal whose reason has this many characters, in bytes.
+    let refusalLengthMax (reason: string) : int = Reply.serverErrorLength reason
+
+    /// Writes that the server cannot carry the command out; returns the length, at most `refusalLengthMax`. The reason is ASCII.
+    let writeRefusal (target: Span<byte>) (command: inref<Command>) (input: ReadOnlySpan<byte>) (reason: string) : int =
+        match command.Dialect with
+        | _ -> Reply.writeServerError target reason
+
+    /// Appends that the server cannot carry the command out. The reason is ASCII.
+    let appendRefusal
+        (buffer: ByteBuffer)
+        (command: inref<Command>)
+        (input: ReadOnlySpan<byte>)
+        (reason: string)
+        : unit =
+        let start = buffer.Length
+        let length = writeRefusal (buffer.Reserve(refusalLengthMax reason)) &command input reason
+        buffer.Truncate(start + length)
