@@ -64,6 +64,14 @@ type CommandLine private () =
             do! Notice.refusalOf given
 
             do!
+                if addresses |> List.exists (fun address -> address.Tls <> ListenTls.Default) then
+                    Error "notls:, btls: and mtls: of -l are for a server with TLS, which this is not"
+                elif addresses |> List.exists (fun address -> address.Protocol = ValueSome BindingProtocol.Binary) then
+                    Error "proto[binary] of -l: the binary protocol is not spoken"
+                else
+                    Ok()
+
+            do!
                 if int64 valueSize > memoryBudget / 2L then
                     Error "-I must be at most half of -m"
                 else

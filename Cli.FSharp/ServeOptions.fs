@@ -3,20 +3,64 @@ namespace LsmFs.Cli
 open System.Collections.Generic
 open LsmFs.Engine
 
+/// What an address of `-l` says of TLS.
+type ListenTls =
+    /// Nothing: TLS as `-Z` and `-o ssl_verify_mode` have it.
+    | Default = 0
+    /// `notls:`
+    | Off = 1
+    /// `btls:`, without asking for a client's certificate.
+    | Basic = 2
+    /// `mtls:`, clients must show a certificate.
+    | Mutual = 3
+
 /// An address to listen on, not yet resolved.
 type ListenAddress = {
     /// A host name, an IPv4 address, an IPv6 address without brackets, or `*` for every interface.
     Host: string
     /// A TCP port; 0 takes any free one.
     Port: int
+    /// The protocol that it was marked for with `proto[...]:`; none was named when it is not there.
+    Protocol: BindingProtocol voption
+    /// The name that it was given with `tag[...]:`, or empty. It names the address and changes nothing.
+    Tag: string
+    Tls: ListenTls
 } with
+
+    /// An address that says nothing but host and port.
+    static member At(host: string, port: int) : ListenAddress = {
+        Host = host
+        Port = port
+        Protocol = ValueNone
+        Tag = ""
+        Tls = ListenTls.Default
+    }
 
     /// As `-l` takes it.
     override address.ToString() =
-        if address.Host.Contains ':' then
-            $"[{address.Host}]:{address.Port}"
-        else
-            $"{address.Host}:{address.Port}"
+        let tls =
+            match address.Tls with
+            | ListenTls.Off -> "notls:"
+            | ListenTls.Basic -> "btls:"
+            | ListenTls.Mutual -> "mtls:"
+            | _ -> ""
+
+        let protocol =
+            match address.Protocol with
+            | ValueSome BindingProtocol.Ascii -> "proto[ascii]:"
+            | ValueSome BindingProtocol.Binary -> "proto[binary]:"
+            | ValueSome _ -> "proto[negotiating]:"
+            | ValueNone -> ""
+
+        let tag = if address.Tag = "" then "" else $"tag[{address.Tag}]:"
+
+        let host =
+            if address.Host.Contains ':' then
+                $"[{address.Host}]"
+            else
+                address.Host
+
+        $"{tls}{protocol}{tag}{host}:{address.Port}"
 
 /// What `lsmfs serve` is to do, every default filled in and every value checked.
 type ServeOptions = {

@@ -201,10 +201,10 @@ module internal ToolCommandLine =
             Flags = [ "--server" ]
             Read =
                 fun results ->
-                    valueOf (results.TryGetResult ToolArguments.Server) (Values.parseServer Values.portDefault) {
-                        Host = Values.hostDefault
-                        Port = Values.portDefault
-                    }
+                    valueOf
+                        (results.TryGetResult ToolArguments.Server)
+                        (Values.parseServer Values.portDefault)
+                        (ListenAddress.At(Values.hostDefault, Values.portDefault))
                     |> Result.map (fun server -> Stats { Server = server })
         }
     ]

@@ -167,7 +167,7 @@ module Values =
     let private tryAddress (port: int) (text: string) : ListenAddress option =
         let at (host: string) (port: int) =
             if isHost host then
-                Some { Host = host; Port = port }
+                Some(ListenAddress.At(host, port))
             else
                 None
 
@@ -189,10 +189,62 @@ module Values =
         else
             at text port
 
-    /// One address of `-l`: host, host:port, [IPv6], [IPv6]:port, or IPv6 without a port. `port` is for those without one.
+    /// The longest name that memcached's `tag[...]:` takes.
+    let private tagLengthMax = 8
+
+    // `word[value]:` or `word_value_:` at the start of an address: the value and what follows, or no value when it is something else.
+    let private tryMark (word: string) (text: string) : struct (string voption * string) =
+        let isMarked =
+            text.StartsWith(word, StringComparison.Ordinal)
+            && text.Length > word.Length
+            && (text[word.Length] = '[' || text[word.Length] = '_')
+
+        if not isMarked then
+            ValueNone, text
+        else
+            let start = word.Length + 1
+            let closing = if text[word.Length] = '[' then "]:" else "_:"
+
+            match text.IndexOf(closing, start, StringComparison.Ordinal) with
+            | -1 -> ValueNone, text
+            | finish -> ValueSome text[start .. finish - 1], text[finish + closing.Length ..]
+
+    let private tlsPrefixes = [ "notls:", ListenTls.Off; "btls:", ListenTls.Basic; "mtls:", ListenTls.Mutual ]
+
+    /// One address of `-l`: host, host:port, [IPv6], [IPv6]:port, or IPv6 without a port, behind memcached's prefixes `notls:`, `btls:` or
+    /// `mtls:`, `proto[...]:` and `tag[...]:`, in this order. `port` is for those without one.
     let parseAddress (port: int) (text: string) : Result<ListenAddress, string> =
-        tryAddress port text
-        |> orRefuse "-l" (fun () -> "addresses such as 127.0.0.1, localhost:11212, [::1]:11211 or *") text
+        let tls, marked =
+            tlsPrefixes
+            |> List.tryFind (fun (prefix, _) -> text.StartsWith(prefix, StringComparison.Ordinal))
+            |> Option.map (fun (prefix, tls) -> tls, text[prefix.Length ..])
+            |> Option.defaultValue (ListenTls.Default, text)
+
+        let struct (protocol, tagged) = tryMark "proto" marked
+        let struct (tag, plain) = tryMark "tag" tagged
+
+        let protocol =
+            match protocol with
+            | ValueNone -> Ok ValueNone
+            | ValueSome "ascii" -> Ok(ValueSome BindingProtocol.Ascii)
+            | ValueSome "binary" -> Ok(ValueSome BindingProtocol.Binary)
+            | ValueSome "negotiating"
+            | ValueSome "auto" -> Ok(ValueSome BindingProtocol.Negotiating)
+            | ValueSome other -> Error $"proto[...] of -l takes ascii, binary or negotiating, not '{other}'"
+
+        let tag =
+            match tag with
+            | ValueNone -> Ok ""
+            | ValueSome name when name.Length >= 1 && name.Length <= tagLengthMax -> Ok name
+            | ValueSome name -> Error $"tag[...] of -l takes a name of 1 to {tagLengthMax} characters, not '{name}'"
+
+        match protocol, tag with
+        | Error refusal, _
+        | _, Error refusal -> Error refusal
+        | Ok protocol, Ok tag ->
+            tryAddress port plain
+            |> orRefuse "-l" (fun () -> "addresses such as 127.0.0.1, localhost:11212, [::1]:11211 or *") text
+            |> Result.map (fun address -> { address with Protocol = protocol; Tag = tag; Tls = tls })
 
     /// The value of `--server`: one address of a server, which is a place to connect to.
     let parseServer (port: int) (text: string) : Result<ListenAddress, string> =
@@ -211,5 +263,5 @@ module Values =
                 | Error refusal -> Error refusal
 
         match texts |> List.collect (fun text -> List.ofArray (text.Split([| ','; ';' |]))) with
-        | [] -> Ok [ { Host = hostDefault; Port = port } ]
+        | [] -> Ok [ ListenAddress.At(hostDefault, port) ]
         | addresses -> parseAll [] addresses

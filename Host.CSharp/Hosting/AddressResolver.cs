@@ -1,6 +1,7 @@
 using System.Net;
 using System.Net.Sockets;
 using LsmFs.Cli;
+using LsmFs.Engine;
 
 namespace LsmFs.Host;
 
@@ -8,11 +9,19 @@ namespace LsmFs.Host;
 internal static class AddressResolver
 {
     /// <summary>
-    /// Every endpoint that the addresses mean, each once, in order. A name may stand for several. May ask the name service.
+    /// Every endpoint that the addresses mean, each once, as the first that means it says. A name may stand for several. May ask the name service.
     /// Throws <see cref="ListenException"/>.
     /// </summary>
-    public static IReadOnlyList<IPEndPoint> Resolve(IEnumerable<ListenAddress> addresses) =>
-        [.. addresses.SelectMany(address => Resolve(address.Host).Select(ip => new IPEndPoint(ip, address.Port))).Distinct()];
+    public static IReadOnlyList<ListenPoint> Resolve(IEnumerable<ListenAddress> addresses, BindingProtocol protocol) =>
+        [.. addresses
+            .SelectMany(address => Resolve(address.Host).Select(ip => new ListenPoint
+            {
+                EndPoint = new IPEndPoint(ip, address.Port),
+                Protocol = address.Protocol.IsSome ? address.Protocol.Value : protocol,
+                Tls = address.Tls,
+                Tag = address.Tag,
+            }))
+            .DistinctBy(point => point.EndPoint)];
 
     private static IPAddress[] Resolve(string host)
     {

@@ -22,7 +22,7 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
             LogNotice(logger, notice.IsWarning ? LogLevel.Warning : LogLevel.Information, notice.Text);
         }
 
-        var endPoints = AddressResolver.Resolve(options.Addresses);
+        var listenPoints = AddressResolver.Resolve(options.Addresses, BindingProtocol.Negotiating);
 
         var storeOptions = new StoreOptions
         {
@@ -38,7 +38,7 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
 
         var serverOptions = new ServerOptions
         {
-            EndPoints = endPoints,
+            ListenPoints = listenPoints,
             ThreadCount = options.ThreadCount,
             ConnectionCountMax = options.ConnectionCountMax,
             ValueLengthMax = options.ValueSizeBytesMax,

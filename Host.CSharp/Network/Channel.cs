@@ -17,8 +17,11 @@ internal enum Interest : byte
 /// The seam between a connection and the transport that carries its bytes. A channel belongs to one event loop and is used by
 /// that loop's turn only. No call blocks.
 /// </summary>
-internal abstract class Channel
+internal abstract class Channel(ListenPoint listenPoint)
 {
+    /// <summary>Where the connection came in.</summary>
+    public ListenPoint ListenPoint => listenPoint;
+
     /// <summary>What <see cref="Receive"/> returns when no bytes are there yet.</summary>
     public const int NothingNow = -1;
 

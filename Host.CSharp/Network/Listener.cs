@@ -3,20 +3,34 @@ using System.Net.Sockets;
 
 namespace LsmFs.Host;
 
-/// <summary>Opening the sockets a server listens on.</summary>
-internal static class Listener
+/// <summary>A socket that a server listens on.</summary>
+internal sealed class Listener : IDisposable
 {
-    /// <summary>One listening socket for each address.</summary>
-    /// <exception cref="ListenException">An address cannot be listened on; none is left open.</exception>
-    public static Socket[] Open(ServerOptions options)
+    private Listener(Socket socket, ListenPoint point)
     {
-        var listeners = new List<Socket>();
+        Socket = socket;
+        Point = point;
+    }
+
+    public Socket Socket { get; }
+
+    /// <summary>Where it listens, as asked for.</summary>
+    public ListenPoint Point { get; }
+
+    /// <summary>Closes the socket.</summary>
+    public void Dispose() => Socket.Dispose();
+
+    /// <summary>One listener for each address.</summary>
+    /// <exception cref="ListenException">An address cannot be listened on; none is left open.</exception>
+    public static Listener[] Open(ServerOptions options)
+    {
+        var listeners = new List<Listener>();
 
         try
         {
-            foreach (IPEndPoint endPoint in options.EndPoints)
+            foreach (ListenPoint point in options.ListenPoints)
             {
-                listeners.Add(Open(endPoint, options.BacklogCount));
+                listeners.Add(new Listener(Open((IPEndPoint)point.EndPoint, options.BacklogCount), point));
             }
 
             return [.. listeners];

@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using System.Net;
-using System.Net.Sockets;
 using LsmFs.Engine;
 using Microsoft.Extensions.Logging;
 
@@ -52,8 +51,8 @@ public sealed class Server : IAsyncDisposable
             SocketLoop.ConfigureRuntime(options.ThreadCount);
         }
 
-        Socket[] listeners = Listener.Open(options);
-        EndPoints = Array.ConvertAll(listeners, listener => (IPEndPoint)listener.LocalEndPoint!);
+        Listener[] listeners = Listener.Open(options);
+        EndPoints = [.. listeners.Select(listener => listener.Socket.LocalEndPoint).OfType<IPEndPoint>()];
 
         if (Transport == Transport.Epoll)
         {
@@ -82,7 +81,7 @@ public sealed class Server : IAsyncDisposable
         }
     }
 
-    /// <summary>Where the server listens, with the port the system chose when the options left it open.</summary>
+    /// <summary>The TCP addresses on which the server listens, with the port the system chose when the options left it open.</summary>
     public IReadOnlyList<IPEndPoint> EndPoints { get; }
 
     /// <summary>What carries the connections: never <see cref="Transport.Auto"/>.</summary>

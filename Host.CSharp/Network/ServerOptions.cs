@@ -1,5 +1,3 @@
-using System.Net;
-
 namespace LsmFs.Host;
 
 /// <summary>How connections are carried.</summary>
@@ -18,8 +16,8 @@ public enum Transport
 /// <summary>What the memcached server needs to know. Checked by whoever reads the command line.</summary>
 public sealed record ServerOptions
 {
-    /// <summary>Where to listen, each with a listener of its own; port 0 lets the system choose one, see <see cref="Server.EndPoints"/>.</summary>
-    public required IReadOnlyList<IPEndPoint> EndPoints { get; init; }
+    /// <summary>Where to listen, each with a listener of its own, see <see cref="Server.EndPoints"/>.</summary>
+    public required IReadOnlyList<ListenPoint> ListenPoints { get; init; }
 
     /// <summary>Event loops, each a thread of its own under epoll. At least 1.</summary>
     public required int ThreadCount { get; init; }

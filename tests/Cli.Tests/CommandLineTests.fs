@@ -19,7 +19,7 @@ let private refusal (line: string) =
     | Refuse reason -> reason
     | other -> failtest $"'{line}' gave {other}"
 
-let private at (host: string) (port: int) : ListenAddress = { Host = host; Port = port }
+let private at (host: string) (port: int) : ListenAddress = ListenAddress.At(host, port)
 
 let private listens (line: string) (expected: ListenAddress list) =
     Expect.equal (List.ofSeq (options line).Addresses) expected line
@@ -99,6 +99,39 @@ let tests =
                 at "127.0.0.2" 11211
                 at "127.0.0.3" 11211
             ]
+        }
+
+        test "-l takes memcached's prefixes" {
+            let plain = ListenAddress.At("127.0.0.1", 11212)
+
+            for text, expected in
+                [
+                    "proto[ascii]:127.0.0.1:11212", { plain with Protocol = ValueSome BindingProtocol.Ascii }
+                    "proto[binary]:127.0.0.1:11212", { plain with Protocol = ValueSome BindingProtocol.Binary }
+                    "proto[auto]:127.0.0.1:11212", { plain with Protocol = ValueSome BindingProtocol.Negotiating }
+                    "tag[12345678]:127.0.0.1:11212", { plain with Tag = "12345678" }
+                    "tag_tools_:127.0.0.1:11212", { plain with Tag = "tools" }
+                    "notls:127.0.0.1:11212", { plain with Tls = ListenTls.Off }
+                    "btls:127.0.0.1:11212", { plain with Tls = ListenTls.Basic }
+                    "mtls:proto_ascii_:tag[a]:127.0.0.1:11212",
+                    {
+                        plain with
+                            Tls = ListenTls.Mutual
+                            Protocol = ValueSome BindingProtocol.Ascii
+                            Tag = "a"
+                    }
+                    "proto[ascii]:[::1]:7",
+                    { ListenAddress.At("::1", 7) with Protocol = ValueSome BindingProtocol.Ascii }
+                ] do
+                Expect.equal (Values.parseAddress 1 text) (Ok expected) text
+                Expect.equal (Values.parseAddress 1 (string expected)) (Ok expected) $"{text}, as it is printed"
+
+            refuses "-l proto[foo]:127.0.0.1" "proto[...] of -l takes ascii, binary or negotiating, not 'foo'"
+            refuses "-l tag[]:127.0.0.1" "tag[...] of -l takes a name of 1 to 8 characters, not ''"
+            refuses "-l tag[toolongtag]:127.0.0.1" "tag[...] of -l takes a name of 1 to 8 characters, not 'toolongtag'"
+            // memcached has them in this order, too.
+            refuses "-l tag[a]:proto[ascii]:127.0.0.1" "-l takes addresses such as"
+            refuses "-l proto[ascii:127.0.0.1" "-l takes addresses such as"
         }
 
         test "a bad -l is refused" {

@@ -90,8 +90,8 @@ let tests =
             refuses "salvage" "--to is needed" "(lsmfs salvage --help lists the flags)"
             gives "compact" (Compact { DataFolder = "./data"; MemoryBudgetBytes = 67108864L })
             gives "compact --data a -m 8" (Compact { DataFolder = "a"; MemoryBudgetBytes = 8388608L })
-            gives "stats" (Stats { Server = { Host = "127.0.0.1"; Port = 11211 } })
-            gives "stats --server [::1]:1" (Stats { Server = { Host = "::1"; Port = 1 } })
+            gives "stats" (Stats { Server = ListenAddress.At("127.0.0.1", 11211) })
+            gives "stats --server [::1]:1" (Stats { Server = ListenAddress.At("::1", 1) })
 
             for address in [ "*"; "a:0"; "a:b:c" ] do
                 refuses

@@ -1,4 +1,3 @@
-using System.Net.Sockets;
 using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
 
@@ -12,7 +11,7 @@ internal sealed unsafe class EpollAcceptor : IAcceptor
 
     private readonly Server _server;
     private readonly EpollLoop[] _loops;
-    private readonly Socket[] _listeners;
+    private readonly Listener[] _listeners;
     private readonly ILogger _logger;
     private readonly Epoll _epoll = new();
     private readonly WakeEvent _wake = new();
@@ -21,7 +20,7 @@ internal sealed unsafe class EpollAcceptor : IAcceptor
     private bool _isStarvedOfDescriptors;
     private int _nextLoop;
 
-    public EpollAcceptor(Server server, EpollLoop[] loops, Socket[] listeners, ILogger logger)
+    public EpollAcceptor(Server server, EpollLoop[] loops, Listener[] listeners, ILogger logger)
     {
         _server = server;
         _loops = loops;
@@ -31,8 +30,8 @@ internal sealed unsafe class EpollAcceptor : IAcceptor
 
         for (int index = 0; index < _listeners.Length; index++)
         {
-            _listeners[index].Blocking = false;
-            _epoll.Watch((int)_listeners[index].Handle, Epoll.Readable, (ulong)index);
+            _listeners[index].Socket.Blocking = false;
+            _epoll.Watch((int)_listeners[index].Socket.Handle, Epoll.Readable, (ulong)index);
         }
 
         _thread = new Thread(Run) { IsBackground = true, Name = "acceptor" };
@@ -46,7 +45,7 @@ internal sealed unsafe class EpollAcceptor : IAcceptor
         _wake.Signal();
         _thread.Join();
 
-        foreach (Socket listener in _listeners)
+        foreach (Listener listener in _listeners)
         {
             listener.Dispose();
         }
@@ -82,21 +81,23 @@ internal sealed unsafe class EpollAcceptor : IAcceptor
 
             if (listener < (ulong)_listeners.Length)
             {
-                AcceptFrom((int)_listeners[listener].Handle);
+                AcceptFrom(_listeners[listener]);
             }
         }
     }
 
-    private void AcceptFrom(int listener)
+    private void AcceptFrom(Listener listener)
     {
+        int listening = (int)listener.Socket.Handle;
+
         for (int count = 0; count < AcceptCountMaxPerEvent && !_isStopping; count++)
         {
-            int descriptor = Libc.accept4(listener, null, null, Libc.NonBlocking | Libc.CloseOnExec);
+            int descriptor = Libc.accept4(listening, null, null, Libc.NonBlocking | Libc.CloseOnExec);
 
             if (descriptor >= 0)
             {
                 _isStarvedOfDescriptors = false;
-                Deal(descriptor);
+                Deal(descriptor, listener.Point);
                 continue;
             }
 
@@ -125,13 +126,13 @@ internal sealed unsafe class EpollAcceptor : IAcceptor
         Thread.Sleep(Pause);
     }
 
-    private void Deal(int descriptor)
+    private void Deal(int descriptor, ListenPoint point)
     {
         if (_server.TryAdmit())
         {
             int one = 1;
             Libc.setsockopt(descriptor, Libc.ProtocolTcp, Libc.TcpNoDelay, &one, sizeof(int));
-            _loops[_nextLoop].Accept(descriptor);
+            _loops[_nextLoop].Accept(descriptor, point);
             _nextLoop = (_nextLoop + 1) % _loops.Length;
             return;
         }

@@ -4,7 +4,7 @@ using Microsoft.Extensions.Logging;
 namespace LsmFs.Host;
 
 /// <summary>Accepts connections with the base library's sockets and deals them out to the loops.</summary>
-internal sealed class SocketAcceptor(Server server, SocketLoop[] loops, Socket[] listeners, ILogger logger) : IAcceptor
+internal sealed class SocketAcceptor(Server server, SocketLoop[] loops, Listener[] listeners, ILogger logger) : IAcceptor
 {
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(50);
 
@@ -18,7 +18,7 @@ internal sealed class SocketAcceptor(Server server, SocketLoop[] loops, Socket[]
     {
         _isStopping = true;
 
-        foreach (Socket listener in listeners)
+        foreach (Listener listener in listeners)
         {
             listener.Dispose();
         }
@@ -26,7 +26,7 @@ internal sealed class SocketAcceptor(Server server, SocketLoop[] loops, Socket[]
         Task.WaitAll(_accepting);
     }
 
-    private async Task AcceptFrom(Socket listener)
+    private async Task AcceptFrom(Listener listener)
     {
         bool isStarvedOfDescriptors = false;
 
@@ -34,7 +34,7 @@ internal sealed class SocketAcceptor(Server server, SocketLoop[] loops, Socket[]
         {
             try
             {
-                Deal(await listener.AcceptAsync().ConfigureAwait(false));
+                Deal(await listener.Socket.AcceptAsync().ConfigureAwait(false), listener.Point);
                 isStarvedOfDescriptors = false;
             }
             catch (SocketException exception) when (!_isStopping && IsShortage(exception.SocketErrorCode))
@@ -59,12 +59,12 @@ internal sealed class SocketAcceptor(Server server, SocketLoop[] loops, Socket[]
     private static bool IsShortage(SocketError error) =>
         error is SocketError.TooManyOpenSockets or SocketError.NoBufferSpaceAvailable;
 
-    private void Deal(Socket socket)
+    private void Deal(Socket socket, ListenPoint point)
     {
         if (server.TryAdmit())
         {
             int loop = (Interlocked.Increment(ref _nextLoop) & int.MaxValue) % loops.Length;
-            loops[loop].Accept(socket);
+            loops[loop].Accept(socket, point);
             return;
         }
 

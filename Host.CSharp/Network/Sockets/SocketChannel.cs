@@ -20,7 +20,7 @@ internal sealed class SocketChannel : Channel
     private bool _hasArrived;
     private bool _isClosed;
 
-    public SocketChannel(SocketLoop loop, Socket socket)
+    public SocketChannel(SocketLoop loop, Socket socket, ListenPoint point) : base(point)
     {
         _loop = loop;
         _socket = socket;

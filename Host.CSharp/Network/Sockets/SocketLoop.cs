@@ -28,7 +28,7 @@ internal sealed class SocketLoop(Server server, Store store, ILogger logger) : E
     }
 
     /// <summary>Takes over an accepted socket. Any thread.</summary>
-    public void Accept(Socket socket) => Post(() => Add(new SocketChannel(this, socket).Connection));
+    public void Accept(Socket socket, ListenPoint point) => Post(() => Add(new SocketChannel(this, socket, point).Connection));
 
     /// <summary>An operation of a channel has completed. Any thread, also the one in the turn.</summary>
     public void Ready(SocketChannel channel, bool isArrival)

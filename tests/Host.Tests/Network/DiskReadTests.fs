@@ -64,7 +64,7 @@ type private ColdServer(setting: Setting, cacheSizeBytes: int64) =
     let server =
         Server.Start(
             ServerOptions(
-                EndPoints = [| IPEndPoint(IPAddress.Loopback, 0) |],
+                ListenPoints = [| ListenPoint(EndPoint = IPEndPoint(IPAddress.Loopback, 0)) |],
                 ThreadCount = 1,
                 ConnectionCountMax = 100,
                 ValueLengthMax = ProtocolLimits.valueLengthMaxDefault,

@@ -65,7 +65,7 @@ type Served(setting: Setting) =
     let server =
         Server.Start(
             ServerOptions(
-                EndPoints = [| IPEndPoint(IPAddress.Loopback, 0) |],
+                ListenPoints = [| ListenPoint(EndPoint = IPEndPoint(IPAddress.Loopback, 0)) |],
                 ThreadCount = setting.ThreadCount,
                 ConnectionCountMax = setting.ConnectionCountMax,
                 ValueLengthMax = ProtocolLimits.valueLengthMaxDefault,

@@ -150,7 +150,7 @@ let private addressInUse (setting: Setting) =
     try
         Server.Start(
             ServerOptions(
-                EndPoints = [| served.Server.EndPoints[0] |],
+                ListenPoints = [| ListenPoint(EndPoint = served.Server.EndPoints[0]) |],
                 ThreadCount = 1,
                 ConnectionCountMax = 1,
                 ValueLengthMax = 1,
