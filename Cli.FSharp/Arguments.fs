@@ -64,7 +64,7 @@ type ServeArguments =
             | Udp_Port _ -> "UDP port; UDP is not spoken, so 0 is the value that is true (default: 0)"
             | Listen _ ->
                 "addresses to listen on, separated by commas or in several -l: host, host:port, [IPv6]:port, * for every interface (default: 127.0.0.1)"
-            | Memory_Limit _ -> "memory for memtables, cache, filters and indexes, in MiB, at least 8 (default: 64)"
+            | Memory_Limit _ -> "memory for memtables, cache, filters and indexes, in MiB (default: 64)"
             | Conn_Limit _ -> "connections open at the same time (default: 1024)"
             | Verbose -> "say more on stderr; -vv more still"
             | Help -> "print this and stop"

@@ -17,17 +17,10 @@ type CommandLine private () =
 
     static let title = $"lsmfs {versionNumber}: a persistent memcached server on a log-structured merge-tree"
 
-    static let helpOf (parser: ArgumentParser<ServeArguments>) =
-        String.Join(
-            Environment.NewLine,
-            ToolCommandLine.helpText title "lsmfs [serve] [flags]" parser,
-            "",
-            "OTHER COMMANDS, each with a --help of its own:",
-            "",
-            ToolCommandLine.overview
-        )
-
-    static let serveOptions (results: ParseResults<ServeArguments>) : Result<ServeOptions, string> =
+    static let serveOptions
+        (results: ParseResults<ServeArguments>)
+        (strays: string list)
+        : Result<ServeOptions, string> =
         let valueOf given parse missing = ToolCommandLine.valueOf given parse missing
 
         // A flag given again replaces what it said before, as with getopt; -l and -v add up.
@@ -41,8 +34,10 @@ type CommandLine private () =
             let! threadCount =
                 valueOf (results.TryGetResult Threads) Values.parseThreadCount Environment.ProcessorCount
 
-            let! memoryBudget =
-                valueOf (results.TryGetResult Memory_Limit) Values.parseMemoryBudget Values.memoryBudgetBytesDefault
+            let! memoryLimit =
+                valueOf (results.TryGetResult Memory_Limit) Values.parseMemoryLimit Values.memoryBudgetBytesDefault
+
+            let memoryBudget = max memoryLimit Options.memoryBudgetBytesMin
 
             let! valueSize =
                 valueOf (results.TryGetResult Max_Item_Size) Values.parseValueSize Values.valueSizeBytesDefault
@@ -60,7 +55,13 @@ type CommandLine private () =
             do! valueOf (results.TryGetResult Slab_Growth_Factor) (Values.checkFactor "-f" 1.0) ()
             do! valueOf (results.TryGetResult Slab_Min_Size) (Values.checkNumber "-n" 1L int32Max) ()
             do! valueOf (results.TryGetResult Napi_Ids) (Values.checkNumber "-N" 1L int32Max) ()
-            let given = (results.GetAllResults() |> List.map _.Meaning) @ extended.Given
+            let stray = Meaning.Missing "it is neither a flag nor the value of one"
+
+            let given =
+                (results.GetAllResults() |> List.map _.Meaning)
+                @ extended.Given
+                @ (strays |> List.map (fun word -> $"'{word}'", stray))
+
             do! Notice.refusalOf given
 
             do!
@@ -87,7 +88,11 @@ type CommandLine private () =
                 DataFolder = folder
                 Durability = durability
                 Compression = compression
-                Notices = Notice.linesOf given
+                Notices = [
+                    if memoryBudget > memoryLimit then
+                        Notice.ofMemoryLimit memoryLimit memoryBudget
+                    yield! Notice.linesOf given
+                ]
             }
         }
 
@@ -95,17 +100,17 @@ type CommandLine private () =
         ToolCommandLine.refusing {
             // A test checks the structure of the flags, once; checking it here is a tenth of the time until the first reply.
             let parser = ArgumentParser.Create<ServeArguments>(programName = "lsmfs", checkStructure = false)
-            let! normalised = Argv.normalise (ToolCommandLine.flagsOf (parser.GetArgumentCases())) words
-            let results = parser.ParseCommandLine(Array.ofList normalised)
+            let! words = Argv.normalise (ToolCommandLine.flagsOf (parser.GetArgumentCases())) words
+            let results = parser.ParseCommandLine(Array.ofList words.Flags)
 
             if results.Contains Help then
-                return ShowHelp(helpOf parser)
+                return ShowHelp(ServeHelp.text title parser ToolCommandLine.overview)
             elif results.Contains License then
                 return ShowLicense(Licences.text title)
             elif results.Contains ServeArguments.Version then
                 return ShowVersion $"lsmfs {versionNumber}"
             else
-                let! options = serveOptions results
+                let! options = serveOptions results words.Strays
                 return Serve options
         }
 

@@ -48,6 +48,12 @@ module Notice =
             Text = textOf (List.map snd given) reason
         })
 
+    /// The line about a memory limit, in bytes, in whose place a larger one is used.
+    let ofMemoryLimit (askedBytes: int64) (usedBytes: int64) : Notice = {
+        IsWarning = true
+        Text = $"-m {askedBytes >>> 20} is taken as -m {usedBytes >>> 20}, the least that lsmfs works with"
+    }
+
     /// The refusal of the first that is refused, if one is.
     let refusalOf (given: (string * Meaning) list) : Result<unit, string> =
         given

@@ -70,17 +70,6 @@ module internal ToolCommandLine =
         | Some text -> parse text
         | None -> Ok missing
 
-    // Argu shows the one form it reads, which `-p=<number>` is not for a user: that would be getopt's value `=<number>`.
-    let helpText (title: string) (usage: string) (parser: ArgumentParser<'arguments>) : string =
-        String.Join(
-            Environment.NewLine,
-            title,
-            "",
-            $"USAGE: {usage}",
-            "",
-            parser.PrintUsage(hideSyntax = true, usageStringCharacterWidth = 100).Replace("=<", " <").TrimEnd()
-        )
-
     /// A command beside `serve`.
     type private Tool = {
         Name: string
@@ -209,40 +198,32 @@ module internal ToolCommandLine =
         }
     ]
 
-    /// The commands, one on a line.
-    let overview =
-        let line (tool: Tool) =
-            let command = $"lsmfs {tool.Name}"
-            $"    {command.PadRight 22}{tool.Summary}"
+    /// The commands, and what each does.
+    let overview: (string * string) list =
+        tools |> List.map (fun tool -> $"lsmfs {tool.Name}", tool.Summary)
 
-        String.Join(Environment.NewLine, tools |> List.map line)
+    // Of the flags of all commands, those that one takes.
+    let private casesOf (tool: Tool) (parser: ArgumentParser<ToolArguments>) : ArgumentCaseInfo list =
+        parser.GetArgumentCases()
+        |> List.filter (fun case ->
+            "--help" :: tool.Flags |> List.exists (fun flag -> List.contains flag case.CommandLineNames.Value))
 
-    /// Argu's help, where each flag begins a line after four blanks, with the flags of one command.
     let private helpOf (title: string) (tool: Tool) (parser: ArgumentParser<ToolArguments>) : string =
-        let isFlag (line: string) = line.StartsWith "    --"
-
-        let keep (isKept: bool) (line: string) =
-            if isFlag line then
-                "--help" :: tool.Flags
-                |> List.exists (fun flag -> line.StartsWith $"    {flag} " || line.StartsWith $"    {flag},")
-            else
-                isKept
-
-        let lines =
-            (helpText title $"lsmfs {tool.Name} [flags]: {tool.Summary}" parser).Split Environment.NewLine
-            |> List.ofArray
-
-        let kept = List.scan keep true lines |> List.tail
-        String.Join(Environment.NewLine, List.zip lines kept |> List.filter snd |> List.map fst)
+        String.Join(
+            Environment.NewLine,
+            [
+                title
+                ""
+                yield! HelpText.paragraph $"usage: lsmfs {tool.Name} [flags]: {tool.Summary}"
+                yield! casesOf tool parser |> List.map HelpText.entryOf |> HelpText.section "Flags"
+            ]
+        )
 
     let private parse (title: string) (tool: Tool) (words: string list) : Result<ParsedCommandLine, string> =
         let parser = ArgumentParser.Create<ToolArguments>(programName = "lsmfs", checkStructure = false)
 
-        let flags =
-            flagsOf (parser.GetArgumentCases())
-            |> List.filter (fun flag -> flag.Long = "--help" || List.contains flag.Long tool.Flags)
-
-        Argv.normalise flags words
+        Argv.normalise (flagsOf (casesOf tool parser)) words
+        |> Result.bind Argv.withoutStrays
         |> Result.bind (fun normalised ->
             let results = parser.ParseCommandLine(Array.ofList normalised)
 

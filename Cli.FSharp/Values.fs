@@ -70,7 +70,11 @@ module Values =
         |> orRefuse flag (fun () -> String.Join(" or ", words)) text
 
     /// The value of `-U`, which is only checked.
-    let checkUdpPort: string -> Result<unit, string> = checkNumber "-U" 0L 65535L
+    let checkUdpPort (text: string) : Result<unit, string> =
+        if text = "-1" then
+            Ok()
+        else
+            checkNumber "-U" 0L 65535L text
 
     /// The value of `-p`. 0 and memcached's -1 take any free port.
     let parsePort (text: string) : Result<int, string> =
@@ -101,6 +105,13 @@ module Values =
         |> within least (int64 Int32.MaxValue)
         |> Option.map (fun mebibytes -> mebibytes * mebibyte)
         |> orRefuse "-m" (fun () -> $"a number of MiB of at least {least}") text
+
+    /// The value of `serve`'s `-m`, in MiB, as bytes: a start script for memcached may ask for less than there is a use for.
+    let parseMemoryLimit (text: string) : Result<int64, string> =
+        match tryNumber text with
+        | ValueSome number when number >= 1L && number * mebibyte < Options.memoryBudgetBytesMin ->
+            Ok(number * mebibyte)
+        | _ -> parseMemoryBudget text
 
     /// The value of `-I`: bytes, or with a suffix k or m KiB or MiB.
     let parseValueSize (text: string) : Result<int, string> =

@@ -1,3 +1,4 @@
+using System.Net;
 using LsmFs.Cli;
 using LsmFs.Engine;
 using Microsoft.Extensions.Hosting;
@@ -45,6 +46,7 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
             Version = Reply.memcachedRelease,
         };
         _server = Server.Start(serverOptions, _store, logger);
+        WritePortsFile(_server.EndPoints);
 
         LogServing(
             logger,
@@ -78,6 +80,24 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
         _store = null;
     }
 
+    private void WritePortsFile(IEnumerable<EndPoint> endPoints)
+    {
+        if (Environment.GetEnvironmentVariable(PortsFile.VariableName) is not { Length: > 0 } path)
+        {
+            return;
+        }
+
+        try
+        {
+            PortsFile.Write(path, endPoints);
+        }
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
+        {
+            // Whoever waits for the file sees that it does not come; clients need it not.
+            LogPortsFileFailed(logger, PortsFile.VariableName, path, failure.Message);
+        }
+    }
+
     private static string NameOf(Durability durability) => durability switch
     {
         Durability.Sync => "sync",
@@ -91,6 +111,9 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
         "lsmfs {Version} serves memcached on {EndPoints}, data in {DataFolder}, durability {Durability}, process {ProcessId}")]
     private static partial void LogServing(
         ILogger logger, string version, string endPoints, string dataFolder, string durability, int processId);
+
+    [LoggerMessage(LogLevel.Error, "the file of {Variable}, {Path}, cannot be written: {Reason}")]
+    private static partial void LogPortsFileFailed(ILogger logger, string variable, string path, string reason);
 
     [LoggerMessage("{Notice}")]
     private static partial void LogNotice(ILogger logger, LogLevel level, string notice);

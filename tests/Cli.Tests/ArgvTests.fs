@@ -14,7 +14,10 @@ let private flags = [
 ]
 
 let private reads (written: string list) (expected: string list) =
-    Expect.equal (Argv.normalise flags written) (Ok expected) (String.concat " " written)
+    Expect.equal (Argv.normalise flags written) (Ok { Flags = expected; Strays = [] }) (String.concat " " written)
+
+let private leaves (written: string list) (expected: string list) (strays: string list) =
+    Expect.equal (Argv.normalise flags written) (Ok { Flags = expected; Strays = strays }) (String.concat " " written)
 
 let private refuses (written: string list) (reason: string) =
     Expect.equal (Argv.normalise flags written) (Error reason) (String.concat " " written)
@@ -36,12 +39,24 @@ let private canonical (setting: Setting) =
     else
         setting.Flag.Long
 
+/// The name, and every beginning of it that no other name has.
+let private names (flag: Flag) : string list = [
+    flag.Long
+
+    for length in 3 .. flag.Long.Length - 1 do
+        let beginning = flag.Long[.. length - 1]
+
+        if (flags |> List.filter _.Long.StartsWith(beginning)).Length = 1 then
+            beginning
+]
+
 /// Every way in which getopt_long lets the setting be written.
 let private spellings (setting: Setting) : string list list =
     match setting.Flag with
-    | { TakesValue = true; Long = name; Short = short } -> [
-        [ name; setting.Value ]
-        [ $"{name}={setting.Value}" ]
+    | { TakesValue = true; Short = short } -> [
+        for name in names setting.Flag do
+            [ name; setting.Value ]
+            [ $"{name}={setting.Value}" ]
         match short with
         | ValueSome letter ->
             [ $"-{letter}"; setting.Value ]
@@ -77,7 +92,7 @@ let tests =
             config
             "every spelling of a command line reads the same"
             (fun (settings: Setting list, spelt: string list list) ->
-                Argv.normalise flags (List.concat spelt) = Ok(List.map canonical settings))
+                Argv.normalise flags (List.concat spelt) = Ok { Flags = List.map canonical settings; Strays = [] })
 
         test "letters cluster, and the last may take a value" {
             reads [ "-v" ] [ "--verbose" ]
@@ -89,7 +104,24 @@ let tests =
 
         test "a lone -- ends the flags" {
             reads [ "-v"; "--" ] [ "--verbose" ]
-            refuses [ "--"; "-v" ] "'-v' is not a flag, and nothing else is expected"
+            leaves [ "-v"; "--"; "-v"; "--port" ] [ "--verbose" ] [ "-v"; "--port" ]
+        }
+
+        test "a word that is neither a flag nor a value is set aside, wherever it stands" {
+            leaves [ "a"; "-v"; "b"; "-p"; "1"; "c" ] [ "--verbose"; "--port=1" ] [ "a"; "b"; "c" ]
+            leaves [ "-"; "" ] [] [ "-"; "" ]
+            let normalised = Argv.normalise flags [ "-v"; "word" ]
+
+            Expect.equal
+                (Result.bind Argv.withoutStrays normalised)
+                (Error "'word' is not a flag, and nothing else is expected")
+                "where there must be none"
+        }
+
+        test "the beginning of several names is refused, and says of which" {
+            refuses [ "--ver" ] "--ver is the beginning of --verbose, --version"
+            refuses [ "--ver=1" ] "--ver is the beginning of --verbose, --version"
+            reads [ "--verb" ] [ "--verbose" ]
         }
 
         test "what is no flag is refused by name" {
@@ -97,10 +129,6 @@ let tests =
             refuses [ "-vZ" ] "there is no flag -Z"
             refuses [ "--foo=1" ] "there is no flag --foo"
             refuses [ "--Port=1" ] "there is no flag --Port"
-            refuses [ "-v"; "word" ] "'word' is not a flag, and nothing else is expected"
-            refuses [ "-" ] "'-' is not a flag, and nothing else is expected"
-            refuses [ "--"; "--port" ] "'--port' is not a flag, and nothing else is expected"
-            refuses [ "" ] "'' is not a flag, and nothing else is expected"
         }
 
         test "a missing value and one too many are refused" {

@@ -109,6 +109,7 @@ let tests =
         }
 
         test "a warning where somebody may count on the effect" {
+            says "-U -1" true "-U -1 has no effect: UDP is not spoken"
             says "-U 11211" true "-U 11211 has no effect: UDP is not spoken"
 
             says
@@ -118,6 +119,41 @@ let tests =
 
             says "-o drop_privileges" true "-o drop_privileges has no effect"
             says "-o sock_cookie_id=1" true "-o sock_cookie_id has no effect"
+        }
+
+        test "less memory than lsmfs works with is more, and a warning says so" {
+            says "-m 2" true "-m 2 is taken as -m 8, the least that lsmfs works with"
+            says "-m 7 -I 4m" true "-m 7 is taken as -m 8"
+            silent "-m 8"
+        }
+
+        test "memcached ignores words that are no flags; here a warning says so" {
+            says "-M logfile -m 64" true "'logfile' has no effect: it is neither a flag nor the value of one"
+            says "serve 11211" true "'11211' has no effect"
+            says "-o modern, idle_timeout=5" true "'idle_timeout=5' has no effect"
+            says "-v -- -p" true "'-p' has no effect"
+        }
+
+        test "help fits 80 columns, and has every flag once" {
+            match parse "--help" with
+            | ShowHelp text ->
+                let lines = text.Split '\n' |> Array.map _.TrimEnd()
+
+                for line in lines do
+                    Expect.isLessThanOrEqual line.Length HelpText.width line
+
+                for names in declared do
+                    let named =
+                        lines
+                        |> Array.filter (fun line ->
+                            line.Length - line.TrimStart().Length < 8
+                            && line.TrimStart().Split(' ', ',') |> Array.exists (fun word -> word = names.Head)
+                            && line.TrimStart().StartsWith '-')
+
+                    Expect.equal named.Length 1 $"{names}"
+
+                Expect.isFalse (text.Contains "\nMore:") "every flag that works is in a group"
+            | other -> failtest $"--help gave {other}"
         }
 
         test "nothing is said about what is so in any case" {

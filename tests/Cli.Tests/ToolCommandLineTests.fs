@@ -32,8 +32,8 @@ let private commands = List.map fst flags
 
 let private flagsIn (help: string) =
     help.Split '\n'
-    |> Array.filter _.StartsWith("    --")
-    |> Array.map (fun line -> line.TrimStart().Split(' ', ',')[0])
+    |> Array.filter (fun line -> line.StartsWith "  " && line.TrimStart().StartsWith '-')
+    |> Array.map (fun line -> line.Split(' ', ',') |> Array.find _.StartsWith("--"))
     |> List.ofArray
 
 [<Tests>]

@@ -34,7 +34,7 @@ module Peer =
             None
 
 /// Ports that are free to listen on and stay so while a server is restarted: outside the range that connections take theirs from.
-module private Ports =
+module Ports =
 
     let private taken = ConcurrentDictionary<int, unit>()
 
@@ -46,6 +46,7 @@ module private Ports =
         with :? SocketException ->
             false
 
+    /// A port that no one was given before.
     let rec take () : int =
         let port = Random.Shared.Next(10_000, 32_768)
 
