@@ -33,6 +33,9 @@ type Verb =
     | Stats = 19uy
     | Quit = 20uy
     | LruCrawler = 21uy
+    | CacheMemlimit = 40uy
+    /// A `flush_all` on a server that was told to refuse it: it only counts.
+    | FlushRefused = 41uy
 
 /// How a command was written, and so how it is answered.
 type Dialect =
@@ -59,7 +62,7 @@ type Command = {
     Flags: uint32
     /// Seconds as the client wrote them: `Execute.expirySeconds` gives them their meaning. Also the delay of `flush_all`.
     Exptime: int32
-    /// The cas unique of `cas`, the delta of `incr` and `decr`, the level of `verbosity`.
+    /// The cas unique of `cas`, the delta of `incr` and `decr`, the level of `verbosity`, the MiB of `cache_memlimit`.
     Number: uint64
     /// The value of a storage command.
     ValueOffset: int
@@ -92,7 +95,7 @@ type ReplyCode =
     | InvalidExptime = 18uy
     | ObjectTooLarge = 19uy
     | ShutdownNotEnabled = 20uy
-    /// `flush_all` on a server that was told to refuse it: the host's choice.
+    /// `flush_all` on a server that was told to refuse it.
     | FlushAllNotAllowed = 21uy
     /// A connection beyond the limit, before it is closed.
     | TooManyConnections = 22uy
@@ -114,6 +117,22 @@ type ReplyCode =
     | SleepTooLong = 31uy
     /// Ends a list of meta commands.
     | MetaEnd = 32uy
+    /// `lru tune` with more than can be given away.
+    | LruPercentTooLarge = 64uy
+    | LruFactorTooSmall = 65uy
+    /// `slabs reassign` with a slab class that there cannot be.
+    | BadReassignClass = 66uy
+    | SameSlabClass = 67uy
+    | NoSparePage = 68uy
+    | BadAutomoveWindow = 69uy
+    | MemoryLimitTooSmall = 70uy
+    | MemoryLimitNotAdjusted = 71uy
+    | WatchNotAllowed = 72uy
+    /// `stats cachedump` on a server that was told to list no keys; and so on.
+    | CachedumpNotAllowed = 73uy
+    | DetailNotAllowed = 74uy
+    | MetadumpNotAllowed = 75uy
+    | MgdumpNotAllowed = 76uy
 
 /// The counters of `stats` that one command adds one to. `Counter.names` says what they are called there.
 [<Flags>]
@@ -196,6 +215,15 @@ type ParserState =
     val mutable SwallowBytes: int64
     /// Leading bytes of the unfinished line that hold no newline, so that none is searched twice.
     val mutable ScannedBytes: int
+
+/// What an operator forbade. memcached's flags `-F` and `-X`.
+[<Struct>]
+type Restrictions = {
+    /// `flush_all` is refused.
+    NoFlush: bool
+    /// Whatever lists keys is refused: `stats cachedump`, `stats detail`, `lru_crawler metadump` and `mgdump`.
+    NoDump: bool
+}
 
 /// The protocol's fixed limits, in bytes.
 [<RequireQualifiedAccess>]

@@ -327,6 +327,35 @@ module internal CommandLine =
 
         parsed consumed
 
+    /// A command that is answered from its line alone.
+    let inline private answered
+        (line: ReadOnlySpan<byte>)
+        (tokens: Span<int>)
+        (count: int)
+        (reply: ReplyCode)
+        (consumed: int)
+        : ParseStep =
+        rejected reply (Tokens.endInNoreply line tokens count 1) consumed
+
+    let private parseCacheMemlimit
+        (line: ReadOnlySpan<byte>)
+        (tokens: Span<int>)
+        (count: int)
+        (consumed: int)
+        (command: byref<Command>)
+        : ParseStep =
+        let mutable mebibytes = 0u
+
+        if count < 2 || not (Digits.tryUInt32 (Tokens.item line tokens 1) &mebibytes) then
+            answered line tokens count ReplyCode.Error consumed
+        else
+            command <- {
+                withoutKey Verb.CacheMemlimit (Tokens.endInNoreply line tokens count 1) with
+                    Number = uint64 mebibytes
+            }
+
+            parsed consumed
+
     let private parseUnknown
         (state: byref<ParserState>)
         (line: ReadOnlySpan<byte>)
@@ -425,6 +454,11 @@ module internal CommandLine =
                         parseVerbosity line tokens count consumed &command
                     else
                         parseUnknown &state line tokens count packed consumed
+                | CommandName.Lru -> answered line tokens count (AdminRequest.lru line tokens count) consumed
+                | CommandName.Slabs -> answered line tokens count (AdminRequest.slabs line tokens count) consumed
+                // Answered even to noreply. What there is to watch, there the log of a cache, is not logged here.
+                | CommandName.Watch -> rejected ReplyCode.WatchNotAllowed false consumed
+                | _ when CommandName.isCacheMemlimit name -> parseCacheMemlimit line tokens count consumed &command
                 | _ when CommandName.isLruCrawler name ->
                     let noReply = Tokens.endInNoreply line tokens count 1
                     parseWithArguments line tokens count Verb.LruCrawler noReply consumed &command

@@ -35,10 +35,6 @@ module CrawlerRequest =
     [<Literal>]
     let runningCountMax = 4
 
-    /// The slab class of every item.
-    [<Literal>]
-    let slabClass = 1u
-
     [<Literal>]
     let private sleepMicrosecondsMax = 1000000u
 
@@ -77,7 +73,7 @@ module CrawlerRequest =
                     || number >= StatsRequest.slabClassCountMax
                 then
                     selection <- Selection.Bad
-                elif number = slabClass then
+                elif number = StatsRequest.slabClass then
                     selection <- Selection.Classes
 
             rest <- rest.Slice(min rest.Length (length + 1))
@@ -114,7 +110,7 @@ module CrawlerRequest =
             answer ReplyCode.Ok
 
     /// Understands the arguments of a parsed `lru_crawler` command: the span of `KeyOffset` and `KeysLength`. No allocation.
-    let understand (arguments: ReadOnlySpan<byte>) (isEnabled: bool) : CrawlerRequest =
+    let understand (arguments: ReadOnlySpan<byte>) (isEnabled: bool) (restrictions: Restrictions) : CrawlerRequest =
         let mutable position = 0
         let first = Tokens.next arguments &position
         let second = Tokens.next arguments &position
@@ -135,6 +131,8 @@ module CrawlerRequest =
         | CommandName.Metadump
         | CommandName.Mgdump when not isEnabled -> answer ReplyCode.CrawlerDisabled
         | CommandName.Crawl -> crawl second
+        | CommandName.Metadump when restrictions.NoDump -> answer ReplyCode.MetadumpNotAllowed
+        | CommandName.Mgdump when restrictions.NoDump -> answer ReplyCode.MgdumpNotAllowed
         | CommandName.Metadump -> list CrawlerAction.Metadump ReplyCode.End second
         | CommandName.Mgdump -> list CrawlerAction.Mgdump ReplyCode.MetaEnd second
         | CommandName.Sleep -> setting sleepMicrosecondsMax ReplyCode.SleepTooLong second

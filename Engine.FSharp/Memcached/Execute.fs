@@ -83,7 +83,11 @@ module Execute =
         | _ -> false
 
     /// Whether the verb may change the store, and so goes through `decide`.
-    let isWrite (verb: Verb) : bool = verb = Verb.Set || verb = Verb.FlushAll || needsCurrent verb
+    let isWrite (verb: Verb) : bool =
+        verb = Verb.Set
+        || verb = Verb.FlushAll
+        || verb = Verb.FlushRefused
+        || needsCurrent verb
 
     /// Whether the command is a retrieval of the text protocol, whose keys are decided one by one and answered together.
     let isRetrieval (command: inref<Command>) : bool =
@@ -284,4 +288,5 @@ module Execute =
         | Verb.Touch
         | Verb.Gat
         | Verb.Gats -> decideTouch &command current nowSeconds
+        | Verb.FlushRefused -> answer &command ReplyCode.FlushAllNotAllowed Counters.CmdFlush
         | _ -> decideFlushAll &command nowSeconds

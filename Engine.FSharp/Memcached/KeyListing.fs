@@ -1,18 +1,45 @@
 namespace LsmFs.Engine
 
-// The lines of `lru_crawler metadump` and `mgdump`, one for each item:
+// The lines of `lru_crawler metadump` and `mgdump`, and of `stats cachedump`, one for each item:
 //
 //   key=<key> exp=<time> la=0 cas=<cas unique> fetch=no cls=1 size=<bytes> flags=<flags>\n
 //   mg <key>\r\n
 //   mg <key in base64> b\r\n          a key that cannot be a word of a command line
+//   ITEM <key> [<bytes> b; <time> s]\r\n
 //
 // metadump: the key with every byte but letters, digits and `-._~` as `%` and two hexadecimal digits (percent-encoding, RFC 3986); exp is the Unix time in
 // seconds at which the item expires, -1 never. When an item was read last is not recorded, and so la is 0 and fetch no for every item. size counts
 // the bytes of the encoded entry: header, key and value. A line ends with \n alone, as memcached's does.
+//
+// cachedump: bytes of the value, and the Unix time in seconds at which the item expires, 0 never. The list is cut at 2 MiB, as memcached cuts it. A key that
+// cannot be a word of a command line is left out: nothing in the line could say where it ends.
 
 open System
 open System.Buffers.Text
 open System.Globalization
+
+/// How the items of a list are written.
+type KeyListFormat =
+    | Metadump = 0uy
+    | Mgdump = 1uy
+    | Cachedump = 2uy
+
+/// A list of keys that a client asked for.
+[<Struct>]
+type KeyList = {
+    Format: KeyListFormat
+    ItemCountMax: int64
+    /// Bytes of all lines before the last.
+    LengthMax: int64
+    /// The last line.
+    Finish: ReplyCode
+}
+
+/// How much of a list was written.
+[<Struct; NoEquality; NoComparison>]
+type KeyListProgress =
+    val mutable ItemCount: int64
+    val mutable LengthBytes: int64
 
 /// Writing the lists of keys.
 [<RequireQualifiedAccess>]
@@ -28,6 +55,10 @@ module KeyListing =
     let private mgWord = "mg "B
     let private binaryEnd = " b\r\n"B
     let private lineEnd = "\r\n"B
+    let private itemWord = "ITEM "B
+    let private bytesWord = " ["B
+    let private secondsWord = " b; "B
+    let private itemEnd = " s]\r\n"B
 
     [<Literal>]
     let private numberLengthMax = 20
@@ -96,3 +127,69 @@ module KeyListing =
         else
             base64 buffer entry.Key
             word buffer binaryEnd
+
+    /// Bytes of all lines of a `cachedump` and its end, at most.
+    [<Literal>]
+    let cachedumpLengthMax = 2097152
+
+    /// Appends the line of an item in a `cachedump`; false, and nothing appended, when it has no line. O(key), no allocation beside the buffer's.
+    let tryAppendCachedump (buffer: ByteBuffer) (entry: Entry) : bool =
+        if isWord entry.Key then
+            word buffer itemWord
+            buffer.Append entry.Key
+            word buffer bytesWord
+            number buffer (uint64 entry.ValueLength)
+            word buffer secondsWord
+            number buffer (uint64 entry.ExpirySeconds)
+            word buffer itemEnd
+            true
+        else
+            false
+
+    /// The list that an `lru_crawler` line asks for: `CrawlerAction.Metadump` or `Mgdump`.
+    let ofCrawler (request: CrawlerRequest) : KeyList = {
+        Format =
+            (if request.Action = CrawlerAction.Metadump then
+                 KeyListFormat.Metadump
+             else
+                 KeyListFormat.Mgdump)
+        ItemCountMax = Int64.MaxValue
+        LengthMax = Int64.MaxValue
+        Finish = request.Reply
+    }
+
+    /// The list that a `stats cachedump` line asks for: `StatsTopic.Cachedump`.
+    let ofStats (request: StatsRequest) : KeyList = {
+        Format = KeyListFormat.Cachedump
+        ItemCountMax = int64 request.ItemCountMax
+        LengthMax = int64 (cachedumpLengthMax - (Reply.line request.Reply).Length)
+        Finish = request.Reply
+    }
+
+    /// Appends the line of the next item of a list, of which `progress` says how much was written before; false, and nothing appended, when the list
+    /// takes no more.
+    let tryAppend (list: KeyList) (buffer: ByteBuffer) (entry: Entry) (progress: byref<KeyListProgress>) : bool =
+        if progress.ItemCount >= list.ItemCountMax then
+            false
+        else
+            let start = buffer.Length
+
+            let hasLine =
+                match list.Format with
+                | KeyListFormat.Metadump ->
+                    appendMetadump buffer entry
+                    true
+                | KeyListFormat.Mgdump ->
+                    appendMgdump buffer entry
+                    true
+                | _ -> tryAppendCachedump buffer entry
+
+            let length = progress.LengthBytes + int64 (buffer.Length - start)
+
+            if length > list.LengthMax then
+                buffer.Truncate start
+                false
+            else
+                progress.LengthBytes <- length
+                progress.ItemCount <- progress.ItemCount + (if hasLine then 1L else 0L)
+                true

@@ -50,10 +50,23 @@ module Reply =
         | ReplyCode.CrawlerFailed -> "ERROR an unknown error happened"
         | ReplyCode.SleepTooLong -> "CLIENT_ERROR sleep must be one second or less"
         | ReplyCode.MetaEnd -> "EN"
+        | ReplyCode.LruPercentTooLarge -> "ERROR hot and warm pcts must not exceed 80"
+        | ReplyCode.LruFactorTooSmall -> "ERROR hot/warm age factors must be greater than 0"
+        | ReplyCode.BadReassignClass -> "BADCLASS invalid src or dst class id"
+        | ReplyCode.SameSlabClass -> "SAME src and dst class are identical"
+        | ReplyCode.NoSparePage -> "NOSPARE source class has no spare pages"
+        | ReplyCode.BadAutomoveWindow -> "CLIENT_ERROR automove window too low or too high"
+        | ReplyCode.MemoryLimitTooSmall -> "MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m"
+        | ReplyCode.MemoryLimitNotAdjusted -> "MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust"
+        | ReplyCode.WatchNotAllowed -> "CLIENT_ERROR watch commands not allowed"
+        | ReplyCode.CachedumpNotAllowed -> "CLIENT_ERROR stats cachedump not allowed"
+        | ReplyCode.DetailNotAllowed -> "CLIENT_ERROR stats detail not allowed"
+        | ReplyCode.MetadumpNotAllowed -> "ERROR metadump not allowed"
+        | ReplyCode.MgdumpNotAllowed -> "ERROR key dump not allowed"
         | _ -> ""
 
     let private lines: byte[][] =
-        Array.init (int ReplyCode.MetaEnd + 1) (fun code ->
+        Array.init (1 + int (Array.max (Enum.GetValues<ReplyCode>()))) (fun code ->
             match lineOf (LanguagePrimitives.EnumOfValue(byte code)) with
             | "" -> [||]
             | line -> Encoding.ASCII.GetBytes(line + "\r\n"))

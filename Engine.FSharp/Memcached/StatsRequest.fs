@@ -20,6 +20,8 @@ type StatsTopic =
     | Reset = 7uy
     /// The engine's own figures; memcached has no such topic.
     | Lsm = 8uy
+    /// A list of items as `KeyListing.appendCachedump` writes it, `StatsRequest.ItemCountMax` at most.
+    | Cachedump = 9uy
 
 /// A `stats` line, understood.
 [<Struct>]
@@ -27,6 +29,8 @@ type StatsRequest = {
     Topic: StatsTopic
     /// The line that ends the answer, behind the STAT lines of the topic.
     Reply: ReplyCode
+    /// How many items a `cachedump` lists.
+    ItemCountMax: uint32
 }
 
 /// Understanding `stats` lines.
@@ -37,9 +41,19 @@ module StatsRequest =
     [<Literal>]
     let internal slabClassCountMax = 64u
 
-    let inline private answer (reply: ReplyCode) : StatsRequest = { Topic = StatsTopic.None; Reply = reply }
+    /// The slab class of every item.
+    [<Literal>]
+    let slabClass = 1u
 
-    let inline private about (topic: StatsTopic) : StatsRequest = { Topic = topic; Reply = ReplyCode.End }
+    let inline private topic (topic: StatsTopic) (reply: ReplyCode) : StatsRequest = {
+        Topic = topic
+        Reply = reply
+        ItemCountMax = 0u
+    }
+
+    let inline private answer (reply: ReplyCode) : StatsRequest = topic StatsTopic.None reply
+
+    let inline private about (subject: StatsTopic) : StatsRequest = topic subject ReplyCode.End
 
     /// `stats detail on|off|dump`: prefixes of keys are not counted, so there is nothing to switch and nothing to dump.
     let private detail (argument: ReadOnlySpan<byte>) : StatsRequest =
@@ -49,22 +63,27 @@ module StatsRequest =
         | CommandName.Dump -> answer ReplyCode.End
         | _ -> answer ReplyCode.BadDetailFormat
 
-    /// `stats cachedump <slab class> <limit>`: without slab classes there are no items in them.
-    let private cachedump (slabClass: ReadOnlySpan<byte>) (limit: ReadOnlySpan<byte>) : StatsRequest =
+    /// `stats cachedump <slab class> <limit>`: all items are of one class. A limit of 0 is none.
+    let private cachedump (className: ReadOnlySpan<byte>) (limit: ReadOnlySpan<byte>) : StatsRequest =
         let mutable number = 0u
-        let mutable ignored = 0u
+        let mutable count = 0u
 
         if limit.IsEmpty then
             answer ReplyCode.BadCommandLine
-        elif not (Digits.tryUInt32 slabClass &number && Digits.tryUInt32 limit &ignored) then
+        elif not (Digits.tryUInt32 className &number && Digits.tryUInt32 limit &count) then
             answer ReplyCode.BadCommandLineFormat
         elif number >= slabClassCountMax then
             answer ReplyCode.IllegalSlabClass
-        else
+        elif number <> slabClass then
             answer ReplyCode.End
+        else
+            {
+                about StatsTopic.Cachedump with
+                    ItemCountMax = (if count = 0u then UInt32.MaxValue else count)
+            }
 
     /// Understands the arguments of a parsed `stats` command: the span of `KeyOffset` and `KeysLength`. No allocation.
-    let understand (arguments: ReadOnlySpan<byte>) : StatsRequest =
+    let understand (arguments: ReadOnlySpan<byte>) (restrictions: Restrictions) : StatsRequest =
         let mutable position = 0
         let first = Tokens.next arguments &position
         let second = Tokens.next arguments &position
@@ -80,7 +99,9 @@ module StatsRequest =
             | CommandName.Sizes -> about StatsTopic.Sizes
             | CommandName.Conns -> about StatsTopic.Conns
             | CommandName.Lsm -> about StatsTopic.Lsm
+            | CommandName.Detail when restrictions.NoDump -> answer ReplyCode.DetailNotAllowed
             | CommandName.Detail -> detail second
-            | CommandName.Reset -> { Topic = StatsTopic.Reset; Reply = ReplyCode.Reset }
+            | CommandName.Reset -> topic StatsTopic.Reset ReplyCode.Reset
+            | _ when CommandName.isCachedump first && restrictions.NoDump -> answer ReplyCode.CachedumpNotAllowed
             | _ when CommandName.isCachedump first -> cachedump second third
             | _ -> answer ReplyCode.Error

@@ -141,6 +141,44 @@ module internal CommandName =
     [<Literal>]
     let Tocrawl = 0x6C776172636F74UL
 
+    [<Literal>]
+    let Lru = 0x75726CUL
+
+    [<Literal>]
+    let Tune = 0x656E7574UL
+
+    [<Literal>]
+    let Mode = 0x65646F6DUL
+
+    [<Literal>]
+    let Flat = 0x74616C66UL
+
+    [<Literal>]
+    let TempTtl = 0x6C74745F706D6574UL
+
+    [<Literal>]
+    let Reassign = 0x6E67697373616572UL
+
+    [<Literal>]
+    let Automove = 0x65766F6D6F747561UL
+
+    [<Literal>]
+    let Ratio = 0x6F69746172UL
+
+    [<Literal>]
+    let Window = 0x776F646E6977UL
+
+    [<Literal>]
+    let Watch = 0x6863746177UL
+
+    /// The first 8 of the 14 bytes of `cache_memlimit`.
+    [<Literal>]
+    let CacheMemlimitHead = 0x656D5F6568636163UL
+
+    /// The other 6.
+    [<Literal>]
+    let CacheMemlimitTail = 0x74696D696C6DUL
+
     /// The first 8 of the 11 bytes of `lru_crawler`.
     [<Literal>]
     let LruCrawlerHead = 0x776172635F75726CUL
@@ -172,6 +210,12 @@ module internal CommandName =
         && name[8] = byte 'l'
         && name[9] = byte 'e'
         && name[10] = byte 'r'
+
+    /// Whether the name is `cache_memlimit`.
+    let isCacheMemlimit (name: ReadOnlySpan<byte>) : bool =
+        name.Length = 14
+        && pack name = CacheMemlimitHead
+        && pack (name.Slice 8) = CacheMemlimitTail
 
     /// Whether the name is `cachedump`.
     let isCachedump (name: ReadOnlySpan<byte>) : bool =

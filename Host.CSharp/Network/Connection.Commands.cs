@@ -65,6 +65,12 @@ internal sealed partial class Connection
         ParserState before = _parser;
         Command command = default;
         ParseStep step = Parser.parse(loop.Server.Options.ValueLengthMax, ref _parser, input, ref command);
+
+        if (loop.Server.Options.Restrictions.NoFlush)
+        {
+            AdminRequest.restrict(loop.Server.Options.Restrictions, ref step, ref command);
+        }
+
         _workLeft--;
 
         switch (step.Kind)
@@ -109,7 +115,10 @@ internal sealed partial class Connection
             case Verb.Get or Verb.Gets when command.Dialect != Dialect.Text && TryFetch(in command, input):
                 break;
 
-            case Verb.Version or Verb.Verbosity or Verb.Stats or Verb.Quit when TryAnswer(in command, input):
+            case Verb.Version or Verb.Verbosity or Verb.CacheMemlimit or Verb.Quit when TryAnswer(in command):
+                break;
+
+            case Verb.Stats when TryAnswerStatistics(in command, input):
                 break;
 
             case Verb.LruCrawler when TryCrawl(in command, input):
@@ -221,9 +230,9 @@ internal sealed partial class Connection
         return true;
     }
 
-    private bool TryAnswer(in Command command, ReadOnlySpan<byte> input)
+    private bool TryAnswer(in Command command)
     {
-        if (MustWaitForCommit() || !HasRoom(ServerStatistics.ReplyLengthMax))
+        if (MustWaitForCommit() || !HasRoom(Reply.lineLengthMax))
         {
             return false;
         }
@@ -238,9 +247,8 @@ internal sealed partial class Connection
                 Put(Reply.line(ReplyCode.Ok));
                 break;
 
-            case Verb.Stats:
-                ReadOnlySpan<byte> arguments = input.Slice(command.KeyOffset, command.KeysLength);
-                _sendLength += ServerStatistics.Write(loop.Server, arguments, loop.SendBuffer.AsSpan(_sendLength));
+            case Verb.CacheMemlimit when !command.NoReply:
+                Put(Reply.line(AdminRequest.memoryLimit((uint)command.Number, loop.Server.Store.Options.MemoryBudgetBytes)));
                 break;
 
             case Verb.Quit:

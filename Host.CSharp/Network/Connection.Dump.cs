@@ -2,7 +2,7 @@ using LsmFs.Engine;
 
 namespace LsmFs.Host;
 
-// `lru_crawler`: lists of keys, which are sent piece by piece while everything behind them in the pipeline waits.
+// `lru_crawler` and `stats cachedump`: lists of keys, which are sent piece by piece while everything behind them in the pipeline waits.
 internal sealed partial class Connection
 {
     // Not null: a list is under way, and the commands behind it wait.
@@ -44,7 +44,7 @@ internal sealed partial class Connection
 
         Server server = loop.Server;
         CrawlerRequest request = CrawlerRequestModule.understand(
-            input.Slice(command.KeyOffset, command.KeysLength), server.IsCrawlerEnabled);
+            input.Slice(command.KeyOffset, command.KeysLength), server.IsCrawlerEnabled, server.Options.Restrictions);
         ReplyCode reply = request.Reply;
 
         switch (request.Action)
@@ -57,7 +57,7 @@ internal sealed partial class Connection
                 break;
             case CrawlerAction.Metadump or CrawlerAction.Mgdump when server.TryBeginCrawl():
                 // Its first piece is asked for once the replies before it are sent.
-                _dump = new KeyDump(loop, this, request);
+                _dump = new KeyDump(loop, this, KeyListing.ofCrawler(request));
                 return true;
             case CrawlerAction.Metadump or CrawlerAction.Mgdump:
                 reply = ReplyCode.CrawlerBusy;

@@ -23,20 +23,21 @@ internal sealed class KeyDump : IThreadPoolWorkItem
 
     private readonly EventLoop _loop;
     private readonly Connection _connection;
-    private readonly CrawlerRequest _request;
+    private readonly KeyList _list;
     private readonly CancellationTokenSource _cancellation = new();
     private readonly ByteBuffer _piece = new(PieceLengthBytes + 1024);
     private StoreSnapshot? _snapshot;
     private SnapshotCursor? _cursor;
+    private KeyListProgress _progress;
     private int _state = Idle;
     private int _isReleased;
 
     /// <summary>A list of which nothing is made yet. Its place among the running lists was taken by <see cref="Server.TryBeginCrawl"/>.</summary>
-    public KeyDump(EventLoop loop, Connection connection, CrawlerRequest request)
+    public KeyDump(EventLoop loop, Connection connection, KeyList list)
     {
         _loop = loop;
         _connection = connection;
-        _request = request;
+        _list = list;
     }
 
     /// <summary>The piece that is ready. In a turn, when idle.</summary>
@@ -111,20 +112,11 @@ internal sealed class KeyDump : IThreadPoolWorkItem
 
             while (_piece.Length < PieceLengthBytes && !_cancellation.IsCancellationRequested)
             {
-                if (!_cursor.MoveNext())
+                if (!_cursor.MoveNext() || !KeyListing.tryAppend(_list, _piece, _cursor.Current, ref _progress))
                 {
                     IsComplete = true;
-                    _piece.Append(Reply.line(_request.Reply));
+                    _piece.Append(Reply.line(_list.Finish));
                     return;
-                }
-
-                if (_request.Action == CrawlerAction.Metadump)
-                {
-                    KeyListing.appendMetadump(_piece, _cursor.Current);
-                }
-                else
-                {
-                    KeyListing.appendMgdump(_piece, _cursor.Current);
                 }
             }
         }

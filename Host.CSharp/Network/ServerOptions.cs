@@ -1,3 +1,5 @@
+using LsmFs.Engine;
+
 namespace LsmFs.Host;
 
 /// <summary>How connections are carried.</summary>
@@ -33,6 +35,9 @@ public sealed record ServerOptions
 
     /// <summary>Connections the system may hold in the listener's queue.</summary>
     public int BacklogCount { get; init; } = 1024;
+
+    /// <summary>What the operator forbade to all clients.</summary>
+    public Restrictions Restrictions { get; init; }
 
     /// <summary>What carries the connections.</summary>
     public Transport Transport { get; init; } = Transport.Auto;

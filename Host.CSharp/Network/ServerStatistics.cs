@@ -9,11 +9,9 @@ internal static class ServerStatistics
     /// <summary>Room that every answer fits in, in bytes.</summary>
     public const int ReplyLengthMax = 16 * 1024;
 
-    /// <summary>Writes the answer to `stats` with these arguments; returns its length.</summary>
-    public static int Write(Server server, ReadOnlySpan<byte> arguments, Span<byte> target)
+    /// <summary>Writes the answer to a `stats` line, unless it is a list of keys; returns its length.</summary>
+    public static int Write(Server server, StatsRequest request, Span<byte> target)
     {
-        StatsRequest request = StatsRequestModule.understand(arguments);
-
         switch (request.Topic)
         {
             case StatsTopic.General:

@@ -10,7 +10,7 @@ open LsmFs.Engine.Tests.Interpreter
 open LsmFs.Engine.Tests.Peer
 
 let private understand (arguments: string) (isEnabled: bool) : CrawlerRequest =
-    CrawlerRequest.understand (span (latin arguments)) isEnabled
+    CrawlerRequest.understand (span (latin arguments)) isEnabled { NoFlush = false; NoDump = false }
 
 let private lineOf (append: ByteBuffer -> Entry -> unit) (sequence: uint64) (write: Write) : string =
     let buffer = ByteBuffer 16

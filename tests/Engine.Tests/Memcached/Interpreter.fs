@@ -28,6 +28,9 @@ type Server(valueLengthMax: int) =
     /// Whether keys may be listed.
     member val IsCrawlerEnabled = true with get, set
 
+    /// What clients may not do.
+    member val Restrictions = { NoFlush = false; NoDump = false } with get, set
+
     member _.ValueLengthMax = valueLengthMax
     member _.NowSeconds = now
 
@@ -177,8 +180,16 @@ type Connection(server: Server) =
         Answer.appendChange output &command (span input) change current context
         server.Apply(key, change)
 
+    let list (keys: KeyList) =
+        let mutable progress = KeyListProgress()
+        let mutable rest = server.Live
+
+        while not rest.IsEmpty && KeyListing.tryAppend keys output rest.Head &progress do
+            rest <- rest.Tail
+
     let stats (command: Command) (input: byte[]) =
-        let request = StatsRequest.understand (ReadOnlySpan<byte>(input, command.KeyOffset, command.KeysLength))
+        let arguments = ReadOnlySpan<byte>(input, command.KeyOffset, command.KeysLength)
+        let request = StatsRequest.understand arguments server.Restrictions
 
         if request.Topic = StatsTopic.Reset then
             server.ResetCounters()
@@ -187,17 +198,20 @@ type Connection(server: Server) =
             for name in Counter.names do
                 statistic name (string (server.Counter name))
 
+        if request.Topic = StatsTopic.Cachedump then
+            list (KeyListing.ofStats request)
+
         output.Append(Reply.line request.Reply)
 
     let crawl (command: Command) (input: byte[]) =
         let arguments = ReadOnlySpan<byte>(input, command.KeyOffset, command.KeysLength)
-        let request = CrawlerRequest.understand arguments server.IsCrawlerEnabled
+        let request = CrawlerRequest.understand arguments server.IsCrawlerEnabled server.Restrictions
 
         match request.Action with
         | CrawlerAction.Enable -> server.IsCrawlerEnabled <- true
         | CrawlerAction.Disable -> server.IsCrawlerEnabled <- false
-        | CrawlerAction.Metadump -> server.Live |> List.iter (KeyListing.appendMetadump output)
-        | CrawlerAction.Mgdump -> server.Live |> List.iter (KeyListing.appendMgdump output)
+        | CrawlerAction.Metadump
+        | CrawlerAction.Mgdump -> list (KeyListing.ofCrawler request)
         | _ -> ()
 
         let isList = request.Action = CrawlerAction.Metadump || request.Action = CrawlerAction.Mgdump
@@ -215,6 +229,9 @@ type Connection(server: Server) =
         | Verb.Verbosity -> output.Append(Reply.line (if command.NoReply then ReplyCode.None else ReplyCode.Ok))
         | Verb.Stats -> stats command input
         | Verb.LruCrawler -> crawl command input
+        | Verb.CacheMemlimit ->
+            let reply = AdminRequest.memoryLimit (uint32 command.Number) (64L <<< 20)
+            output.Append(Reply.line (if command.NoReply then ReplyCode.None else reply))
         | Verb.Quit -> isClosed <- true
         | _ -> write command input
 
@@ -241,7 +258,8 @@ type Connection(server: Server) =
         while not isWaiting do
             let input = unread[offset..]
             let mutable command = Unchecked.defaultof<Command>
-            let step = Parser.parse server.ValueLengthMax &state (span input) &command
+            let mutable step = Parser.parse server.ValueLengthMax &state (span input) &command
+            AdminRequest.restrict server.Restrictions &step &command
 
             match step.Kind with
             | ParseStepKind.Parsed -> execute command input

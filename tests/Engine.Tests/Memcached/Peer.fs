@@ -86,8 +86,9 @@ type Peer(kind: PeerKind, path: string) =
 
     let arguments =
         match kind with
-        // Without the thread that reorders items: while it holds one, incr and decr do not leave blanks behind a shorter number.
-        | Memcached -> "-l 127.0.0.1 -U 0 -u root -m 64 -o no_modern"
+        // Without the thread that reorders items: while it holds one, incr and decr do not leave blanks behind a shorter number. Nor is it to be watched:
+        // it would never answer again.
+        | Memcached -> "-l 127.0.0.1 -U 0 -u root -m 64 -W -o no_modern"
         | LsmFs -> $"-l 127.0.0.1 --durability os --data {dataFolder.Value.FullName}"
 
     let start = ProcessStartInfo(path, $"-p {port} {arguments}")
