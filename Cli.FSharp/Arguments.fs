@@ -22,6 +22,9 @@ type ServeArguments =
     | [<AltCommandLine("-t"); EqualsAssignment>] Threads of number: string
     | [<AltCommandLine("-C")>] Disable_Cas
     | [<AltCommandLine("-I"); EqualsAssignment>] Max_Item_Size of size: string
+    | [<AltCommandLine("-F")>] Disable_Flush_All
+    | [<AltCommandLine("-X")>] Disable_Dumping
+    | [<AltCommandLine("-W")>] Disable_Watch
     | [<AltCommandLine("-e"); EqualsAssignment>] Memory_File of file: string
     | [<AltCommandLine("-o"); EqualsAssignment>] Extended of options: string
     | [<AltCommandLine("-N"); EqualsAssignment>] Napi_Ids of number: string
@@ -40,6 +43,7 @@ type ServeArguments =
         | Enable_Largepages -> "-L", Meaning.Nothing "memory is taken in the pages that the system gives"
         | Disable_Cas ->
             "-C", Meaning.Nothing "a cas unique is the number of the write, which takes no memory of its own"
+        | Disable_Watch -> "-W", Meaning.Same "nothing can be watched"
         | Memory_File _ -> "-e", Meaning.Nothing Because.noExternalStorage
         | Napi_Ids _ -> "-N", Meaning.Nothing "connections are spread over the threads as they come"
         | Port _ -> "-p", Meaning.Works
@@ -52,6 +56,8 @@ type ServeArguments =
         | Version -> "-V", Meaning.Works
         | Threads _ -> "-t", Meaning.Works
         | Max_Item_Size _ -> "-I", Meaning.Works
+        | Disable_Flush_All -> "-F", Meaning.Works
+        | Disable_Dumping -> "-X", Meaning.Works
         | Extended _ -> "-o", Meaning.Works
         | Data _ -> "--data", Meaning.Works
         | Durability _ -> "--durability", Meaning.Works
@@ -72,12 +78,15 @@ type ServeArguments =
             | Version -> "print the version and stop"
             | Threads _ -> "threads that serve connections (default: one per core)"
             | Max_Item_Size _ -> "largest value, 1k to 1024m and at most half of -m (default: 1m)"
+            | Disable_Flush_All -> "refuse flush_all"
+            | Disable_Dumping -> "refuse stats cachedump, stats detail, lru_crawler metadump and mgdump"
             | Extended _ -> "options separated by commas, name, no_name or name=value"
             | Data _ -> "folder of the data, created when missing (default: ./data)"
             | Durability _ ->
                 "when a write is acknowledged: sync, once it is on disk; os, once the operating system has it; memory, at once, and nothing is logged (default: sync)"
             | Compression _ -> "how new tables are compressed: none; lz4, fast; zstd, smaller and slower (default: lz4)"
             | Disable_Evictions
+            | Disable_Watch
             | Slab_Growth_Factor _
             | Slab_Min_Size _
             | Enable_Largepages

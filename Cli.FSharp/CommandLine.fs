@@ -88,6 +88,10 @@ type CommandLine private () =
                 DataFolder = folder
                 Durability = durability
                 Compression = compression
+                Restrictions = {
+                    NoFlush = results.Contains Disable_Flush_All
+                    NoDump = results.Contains Disable_Dumping
+                }
                 Notices = [
                     if memoryBudget > memoryLimit then
                         Notice.ofMemoryLimit memoryLimit memoryBudget

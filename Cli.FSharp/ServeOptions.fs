@@ -82,6 +82,8 @@ type ServeOptions = {
     Durability: Durability
     /// How new tables are compressed.
     Compression: Compression
+    /// What clients may not do.
+    Restrictions: Restrictions
     /// What is to be said before serving: flags of memcached that have no effect here.
     Notices: IReadOnlyList<Notice>
 }

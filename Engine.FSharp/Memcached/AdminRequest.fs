@@ -41,7 +41,9 @@ module AdminRequest =
     let inline private isWord (token: ReadOnlySpan<byte>) (word: byte[]) = token.SequenceEqual(ReadOnlySpan<byte> word)
 
     let private tryFraction (token: ReadOnlySpan<byte>) (number: byref<float>) : bool =
-        let styles = NumberStyles.AllowLeadingSign ||| NumberStyles.AllowDecimalPoint ||| NumberStyles.AllowExponent
+        let styles =
+            NumberStyles.AllowLeadingSign ||| NumberStyles.AllowDecimalPoint ||| NumberStyles.AllowExponent
+
         Double.TryParse(token, styles, CultureInfo.InvariantCulture, &number)
 
     /// `tune <hot percent> <warm percent> <hot factor> <warm factor>`
@@ -153,5 +155,9 @@ module AdminRequest =
         if restrictions.NoFlush then
             if step.Kind = ParseStepKind.Parsed && command.Verb = Verb.FlushAll then
                 command <- { command with Verb = Verb.FlushRefused }
-            elif step.Kind = ParseStepKind.Rejected && step.Reply = ReplyCode.InvalidExptime && step.Counters = Counters.CmdFlush then
+            elif
+                step.Kind = ParseStepKind.Rejected
+                && step.Reply = ReplyCode.InvalidExptime
+                && step.Counters = Counters.CmdFlush
+            then
                 step <- { step with Reply = ReplyCode.FlushAllNotAllowed }

@@ -84,10 +84,7 @@ module Execute =
 
     /// Whether the verb may change the store, and so goes through `decide`.
     let isWrite (verb: Verb) : bool =
-        verb = Verb.Set
-        || verb = Verb.FlushAll
-        || verb = Verb.FlushRefused
-        || needsCurrent verb
+        verb = Verb.Set || verb = Verb.FlushAll || verb = Verb.FlushRefused || needsCurrent verb
 
     /// Whether the command is a retrieval of the text protocol, whose keys are decided one by one and answered together.
     let isRetrieval (command: inref<Command>) : bool =

@@ -213,9 +213,7 @@ module internal CommandName =
 
     /// Whether the name is `cache_memlimit`.
     let isCacheMemlimit (name: ReadOnlySpan<byte>) : bool =
-        name.Length = 14
-        && pack name = CacheMemlimitHead
-        && pack (name.Slice 8) = CacheMemlimitTail
+        name.Length = 14 && pack name = CacheMemlimitHead && pack (name.Slice 8) = CacheMemlimitTail
 
     /// Whether the name is `cachedump`.
     let isCachedump (name: ReadOnlySpan<byte>) : bool =

@@ -44,6 +44,7 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
             ConnectionCountMax = options.ConnectionCountMax,
             ValueLengthMax = options.ValueSizeBytesMax,
             Version = Reply.memcachedRelease,
+            Restrictions = options.Restrictions,
         };
         _server = Server.Start(serverOptions, _store, logger);
         WritePortsFile(_server.EndPoints);

@@ -45,6 +45,7 @@ let tests =
                 DataFolder = "./data"
                 Durability = Durability.Sync
                 Compression = Compression.Lz4
+                Restrictions = { NoFlush = false; NoDump = false }
                 Notices = []
             }
 
@@ -63,14 +64,15 @@ let tests =
                 DataFolder = "/srv/lsmfs"
                 Durability = Durability.Os
                 Compression = Compression.Zstd
+                Restrictions = { NoFlush = true; NoDump = true }
                 Notices = []
             }
 
             for line in
                 [
-                    "-p 11212 -l 10.0.0.1 -c 7 -t 3 -m 128 -I 2m -vv --data /srv/lsmfs --durability os --compression zstd"
-                    "serve -p11212 -l10.0.0.1 -c7 -t3 -m128 -I2m -v -v --data=/srv/lsmfs --durability=os --compression=zstd"
-                    "--port 11212 --listen 10.0.0.1 --conn-limit 7 --threads 3 --memory-limit 128 --max-item-size 2m --verbose --verbose --data /srv/lsmfs --durability os --compression zstd"
+                    "-p 11212 -l 10.0.0.1 -c 7 -t 3 -m 128 -I 2m -F -X -vv --data /srv/lsmfs --durability os --compression zstd"
+                    "serve -p11212 -l10.0.0.1 -c7 -t3 -m128 -I2m -FX -v -v --data=/srv/lsmfs --durability=os --compression=zstd"
+                    "--port 11212 --listen 10.0.0.1 --conn-limit 7 --threads 3 --memory-limit 128 --max-item-size 2m --disable-flush-all --disable-dumping --verbose --verbose --data /srv/lsmfs --durability os --compression zstd"
                 ] do
                 Expect.equal (parse line) (Serve expected) line
         }

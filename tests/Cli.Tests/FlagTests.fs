@@ -157,7 +157,8 @@ let tests =
         }
 
         test "nothing is said about what is so in any case" {
-            silent "-U 0 -M -o modern,no_drop_privileges,inline_ascii_resp,no_inline_ascii_resp,resp_obj_mem_limit=1"
+            silent
+                "-U 0 -M -W --disable-watch -o modern,no_drop_privileges,inline_ascii_resp,no_inline_ascii_resp,resp_obj_mem_limit=1"
         }
 
         test "an unknown option is accepted with a warning, as start scripts outlive releases" {

@@ -256,7 +256,10 @@ let tests =
                     "res", StatsTopic.None
                     "detail on", StatsTopic.None
                 ] do
-                Expect.equal (StatsRequest.understand (span (latin text)) { NoFlush = false; NoDump = false }).Topic topic text
+                Expect.equal
+                    (StatsRequest.understand (span (latin text)) { NoFlush = false; NoDump = false }).Topic
+                    topic
+                    text
 
         testCase "every counter has a name"
         <| fun () ->

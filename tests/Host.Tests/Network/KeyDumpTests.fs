@@ -66,6 +66,12 @@ let private conversation (setting: Setting) =
     )
 
     client.Expect("lru_crawler metadump 2\r\nlru_crawler mgdump 2\r\n", "END\r\nEN\r\n")
+
+    client.Expect(
+        "stats cachedump 1 0\r\nversion\r\nstats cachedump 1 1\r\nstats cachedump 2 0\r\n",
+        "ITEM a [0 b; 0 s]\r\nITEM b [5 b; 0 s]\r\nEND\r\nVERSION 1.2.3\r\nITEM a [0 b; 0 s]\r\nEND\r\nEND\r\n"
+    )
+
     use other = new Client(served.Port)
     other.Expect("lru_crawler disable\r\n", "OK\r\n")
     client.Expect("lru_crawler metadump all\r\n", "CLIENT_ERROR lru crawler disabled\r\n")
@@ -120,6 +126,48 @@ let private slowReader (setting: Setting) =
     Expect.isTrue (keys = expected) "exactly the keys of the moment, in order"
     awaitNoHolds served
 
+let private cachedump (setting: Setting) =
+    use served = new Served(setting)
+    fill served (seq { 0 .. manyCount - 1 })
+    use client = new Client(served.Port)
+    client.Send "stats cachedump 1 0\r\nversion\r\n"
+    let list = readList client "END\r\nVERSION 1.2.3\r\n" 65536 ignore
+
+    let lines =
+        list.Split("\r\n", StringSplitOptions.RemoveEmptyEntries) |> Array.filter _.StartsWith("ITEM ")
+
+    let length = list.Length - "VERSION 1.2.3\r\n".Length
+    Expect.isTrue (length <= 2 * 1024 * 1024 && length > 2 * 1024 * 1024 - 100) "two MiB, the end included"
+
+    Expect.equal
+        lines
+        (Array.init lines.Length (fun number -> $"ITEM {keyOf number} [5 b; 0 s]"))
+        "the first of the keys"
+
+    awaitNoHolds served
+
+let private restricted (setting: Setting) =
+    use served = new Served(setting, { NoFlush = true; NoDump = true })
+    use client = new Client(served.Port)
+
+    for request, reply in
+        [
+            "set a 0 0 1\r\nx", "STORED"
+            "flush_all", "CLIENT_ERROR flush_all not allowed"
+            "flush_all 10", "CLIENT_ERROR flush_all not allowed"
+            "flush_all x", "CLIENT_ERROR flush_all not allowed"
+            "flush_all noreply\r\nflush_all x noreply\r\nget a", "VALUE a 0 1\r\nx\r\nEND"
+            "stats cachedump 1 0", "CLIENT_ERROR stats cachedump not allowed"
+            "stats detail on", "CLIENT_ERROR stats detail not allowed"
+            "lru_crawler metadump all", "ERROR metadump not allowed"
+            "lru_crawler mgdump all", "ERROR key dump not allowed"
+            "lru_crawler crawl all", "OK"
+        ] do
+        client.Expect($"{request}\r\n", $"{reply}\r\n")
+
+    let statistics = served.Server.Statistics() |> Seq.map (|KeyValue|) |> Map.ofSeq
+    Expect.equal statistics["cmd_flush"] "5" "what is refused counts"
+
 let private busy (setting: Setting) =
     use served = new Served(setting)
     fill served (seq { 0 .. manyCount - 1 })
@@ -133,6 +181,7 @@ let private busy (setting: Setting) =
     use other = new Client(served.Port)
     other.Expect("lru_crawler mgdump all\r\n", "BUSY currently processing crawler request\r\n")
     other.Expect("lru_crawler metadump hash\r\n", "BUSY currently processing crawler request\r\n")
+    other.Expect("stats cachedump 1 0\r\n", "BUSY currently processing crawler request\r\n")
     // What makes no list has no need of a place.
     other.Expect("lru_crawler mgdump 2\r\nlru_crawler crawl 1\r\n", "EN\r\nOK\r\n")
     readList clients[0] "END\r\n" 65536 ignore |> ignore
@@ -186,6 +235,8 @@ let tests =
     <| testList "KeyDump" [
         everywhere "keys are listed in order, and what follows is answered behind them" conversation
         onTransports "a list read slowly has exactly the keys of its moment, and costs others nothing" slowReader
+        onTransports "a cachedump ends at its limit" cachedump
+        everywhere "what the operator forbids is refused" restricted
         onTransports "four lists at a time, and a place is free as soon as its list ends" busy
         onTransports "a list that meets damage does not end as a whole one does" damage
         onTransports "a stop ends a list that is not read" stop

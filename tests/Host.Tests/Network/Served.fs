@@ -52,8 +52,8 @@ let onTransports (name: string) (body: Setting -> unit) : Test =
             testCase $"{transport}" (fun () -> body (setting transport Durability.Memory))
     ]
 
-/// A store and a server on a port that the system chose; disposing stops both and removes the folder.
-type Served(setting: Setting) =
+/// A store and a server on a port that the system chose, with what else it is told; disposing stops both and removes the folder.
+type Served(setting: Setting, restrictions: Restrictions) =
     let folder = Directory.CreateTempSubdirectory("lsmfs-host-tests-").FullName
 
     let store =
@@ -70,11 +70,14 @@ type Served(setting: Setting) =
                 ConnectionCountMax = setting.ConnectionCountMax,
                 ValueLengthMax = ProtocolLimits.valueLengthMaxDefault,
                 Version = "1.2.3",
+                Restrictions = restrictions,
                 Transport = setting.Transport
             ),
             store,
             NullLogger.Instance
         )
+
+    new(setting: Setting) = new Served(setting, { NoFlush = false; NoDump = false })
 
     member _.Server = server
     member _.Store = store
