@@ -116,11 +116,35 @@ let private clientTests (name: string) (what: string) (session: Session option) 
     ]
 
 /// Debian's own python3 has Debian's packages; another one may come first in the PATH.
-let private python = session [ "/usr/bin/python3"; "python3" ]
+let private python (library: string) (arguments: string list) =
+    session [ "/usr/bin/python3"; "python3" ] [ "-c"; $"import {library}" ] arguments
+
+/// What `npm ci` has put into tests/clients.
+let private node (library: string) (arguments: string list) =
+    session [ "node" ] [ "-e"; $"require('{library}')" ] arguments
+
+let private php (extension: string) (arguments: string list) =
+    session [ "php" ] [ "-r"; $"exit(extension_loaded('{extension}') ? 0 : 1);" ] arguments
+
+let private perl (library: string) (arguments: string list) = session [ "perl" ] [ $"-M{library}"; "-e"; "1" ] arguments
 
 [<Tests>]
 let tests =
     testList "Clients" [
-        python [ "-c"; "import pymemcache" ] [ "python/pymemcache_session.py" ]
-        |> clientTests "pymemcache" "python3-pymemcache"
+        clientTests "pymemcache" "python3-pymemcache" (python "pymemcache" [ "python/pymemcache_session.py" ])
+        clientTests "pylibmc" "python3-pylibmc" (python "pylibmc" [ "python/pylibmc_session.py" ])
+        clientTests "python-memcached" "python3-memcache" (python "memcache" [ "python/memcache_session.py" ])
+        clientTests
+            "memcached for Node"
+            "what `npm ci` installs in tests/clients"
+            (node "memcached" [ "node/memcached.js" ])
+        clientTests
+            "memcache-client for Node"
+            "what `npm ci` installs in tests/clients"
+            (node "memcache-client" [ "node/memcache-client.js" ])
+        clientTests "php-memcached" "php-memcached" (php "memcached" [ "php/memcached_session.php" ])
+        clientTests
+            "Cache::Memcached::Fast"
+            "libcache-memcached-fast-perl"
+            (perl "Cache::Memcached::Fast" [ "perl/cache_memcached_fast.pl" ])
     ]

@@ -3,6 +3,7 @@ module LsmFs.Server.Tests.LibmemcachedTests
 
 open System
 open System.IO
+open System.Text.RegularExpressions
 open Expecto
 
 let private servers (server: RestartableServer) = $"--servers={server.Address}"
@@ -14,10 +15,22 @@ let private run (tool: string) (arguments: string list) (exitCode: int) : string
     Expect.equal run.ExitCode exitCode $"{Path.GetFileName tool} {arguments}: {said}"
     said
 
-/// memcapable's own tests of a server.
+/// memcapable's own tests of a server. Later releases of memcached than the tool do without the error for a word too many behind the
+/// key of `delete`, so that these may fail, there.
 let private capable (tool: string) (server: RestartableServer) : unit =
-    let said = run tool [ "-a"; "-h"; "127.0.0.1"; "-p"; string server.Port; "-t"; "10" ] 0
-    Expect.stringContains said "All tests passed" "the verdict"
+    let run = Executable.run tool [ "-a"; "-h"; "127.0.0.1"; "-p"; string server.Port; "-t"; "10" ]
+
+    // Whose name is not followed by a verdict: that of a failure goes to stderr.
+    let failed =
+        Regex.Matches(run.Output, @"(ascii(?: [a-z]+)+) {2,}(?!\[| )")
+        |> Seq.map _.Groups[1].Value
+        |> List.ofSeq
+
+    if server.Keeps || failed.IsEmpty then
+        Expect.stringContains run.Output "All tests passed" $"{run.Errors}"
+        Expect.equal run.ExitCode 0 "the exit code"
+    else
+        Expect.equal failed [ "ascii delete"; "ascii delete noreply" ] run.Output
 
 let private toolNames = [
     "memccat"
