@@ -8,6 +8,8 @@ open Argu
 type ServeArguments =
     | [<AltCommandLine("-p"); EqualsAssignment>] Port of number: string
     | [<AltCommandLine("-U"); EqualsAssignment>] Udp_Port of number: string
+    | [<AltCommandLine("-s"); EqualsAssignment>] Unix_Socket of file: string
+    | [<AltCommandLine("-a"); EqualsAssignment>] Unix_Mask of mask: string
     | [<AltCommandLine("-l"); EqualsAssignment>] Listen of addresses: string
     | [<AltCommandLine("-m"); EqualsAssignment>] Memory_Limit of mebibytes: string
     | [<AltCommandLine("-M")>] Disable_Evictions
@@ -20,7 +22,9 @@ type ServeArguments =
     | [<AltCommandLine("-n"); EqualsAssignment>] Slab_Min_Size of bytes: string
     | [<AltCommandLine("-L")>] Enable_Largepages
     | [<AltCommandLine("-t"); EqualsAssignment>] Threads of number: string
+    | [<AltCommandLine("-R"); EqualsAssignment>] Max_Reqs_Per_Event of number: string
     | [<AltCommandLine("-C")>] Disable_Cas
+    | [<AltCommandLine("-b"); EqualsAssignment>] Listen_Backlog of number: string
     | [<AltCommandLine("-I"); EqualsAssignment>] Max_Item_Size of size: string
     | [<AltCommandLine("-F")>] Disable_Flush_All
     | [<AltCommandLine("-X")>] Disable_Dumping
@@ -47,6 +51,8 @@ type ServeArguments =
         | Memory_File _ -> "-e", Meaning.Nothing Because.noExternalStorage
         | Napi_Ids _ -> "-N", Meaning.Nothing "connections are spread over the threads as they come"
         | Port _ -> "-p", Meaning.Works
+        | Unix_Socket _ -> "-s", Meaning.Works
+        | Unix_Mask _ -> "-a", Meaning.Works
         | Listen _ -> "-l", Meaning.Works
         | Memory_Limit _ -> "-m", Meaning.Works
         | Conn_Limit _ -> "-c", Meaning.Works
@@ -55,6 +61,8 @@ type ServeArguments =
         | License -> "-i", Meaning.Works
         | Version -> "-V", Meaning.Works
         | Threads _ -> "-t", Meaning.Works
+        | Max_Reqs_Per_Event _ -> "-R", Meaning.Works
+        | Listen_Backlog _ -> "-b", Meaning.Works
         | Max_Item_Size _ -> "-I", Meaning.Works
         | Disable_Flush_All -> "-F", Meaning.Works
         | Disable_Dumping -> "-X", Meaning.Works
@@ -68,6 +76,8 @@ type ServeArguments =
             match argument with
             | Port _ -> "TCP port; 0 takes any free one (default: 11211)"
             | Udp_Port _ -> "UDP port; UDP is not spoken, so 0 is the value that is true (default: 0)"
+            | Unix_Socket _ -> "path of a unix domain socket to listen on; then no TCP port is opened"
+            | Unix_Mask _ -> "who may connect to it, as the octal mode of its file (default: 700)"
             | Listen _ ->
                 "addresses to listen on, separated by commas or in several -l: host, host:port, [IPv6]:port, * for every interface (default: 127.0.0.1)"
             | Memory_Limit _ -> "memory for memtables, cache, filters and indexes, in MiB (default: 64)"
@@ -77,6 +87,9 @@ type ServeArguments =
             | License -> "print the licences of lsmfs and what it is built with, and stop"
             | Version -> "print the version and stop"
             | Threads _ -> "threads that serve connections (default: one per core)"
+            | Max_Reqs_Per_Event _ ->
+                "commands or keys of one connection, and half kilobytes of its replies, before others get their turn (default: 2048)"
+            | Listen_Backlog _ -> "connections that the system holds until they are accepted (default: 1024)"
             | Max_Item_Size _ -> "largest value, 1k to 1024m and at most half of -m (default: 1m)"
             | Disable_Flush_All -> "refuse flush_all"
             | Disable_Dumping -> "refuse stats cachedump, stats detail, lru_crawler metadump and mgdump"

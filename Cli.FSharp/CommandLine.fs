@@ -51,6 +51,7 @@ type CommandLine private () =
                 valueOf (results.TryGetResult ServeArguments.Compression) Values.parseCompression Compression.Lz4
 
             let! extended = ExtendedOptions.parse (results.GetResults Extended)
+            let! sockets = SocketFlags.read results extended
             do! valueOf (results.TryGetResult Udp_Port) Values.checkUdpPort ()
             do! valueOf (results.TryGetResult Slab_Growth_Factor) (Values.checkFactor "-f" 1.0) ()
             do! valueOf (results.TryGetResult Slab_Min_Size) (Values.checkNumber "-n" 1L int32Max) ()
@@ -80,6 +81,7 @@ type CommandLine private () =
 
             return {
                 Addresses = addresses
+                Sockets = sockets
                 ConnectionCountMax = connectionCount
                 ThreadCount = threadCount
                 MemoryBudgetBytes = memoryBudget

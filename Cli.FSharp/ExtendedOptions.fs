@@ -66,6 +66,8 @@ module ExtendedOptions =
 
     /// Every option of memcached 1.6.45 that lsmfs accepts or refuses, in the order of its help, those behind it that its help leaves out.
     let all: ExtendedOption list = [
+        "maxconns_fast" |> switches "tell a connection over -c so and close it (default)"
+        "no_maxconns_fast" |> switches "let connections over -c wait until one is free"
         "hashpower" |> ofNumber Because.noHashTable 12L 32L
         "tail_repair_time" |> ofNumber Because.noLru 10L most
         "hash_algorithm"
@@ -83,6 +85,7 @@ module ExtendedOptions =
         "hot_max_factor" |> valued (Values.checkFactor "-o hot_max_factor" 0.0) Because.noLru
         "warm_max_factor" |> valued (Values.checkFactor "-o warm_max_factor" 0.0) Because.noLru
         "temporary_ttl" |> ofNumber Because.noLru 0L most
+        "idle_timeout" |> works "seconds after which an idle connection is closed; 0 never (default)"
         "slab_chunk_max" |> ofNumber Because.noSlabs 1L most
         "watcher_logbuf_size" |> ofNumber Because.noLogBuffers 0L most
         "worker_logbuf_size" |> ofNumber Because.noLogBuffers 0L most

@@ -62,10 +62,32 @@ type ListenAddress = {
 
         $"{tls}{protocol}{tag}{host}:{address.Port}"
 
+/// A unix domain socket to listen on.
+type UnixSocketOptions = {
+    Path: string
+    /// Who may connect.
+    Mode: System.IO.UnixFileMode
+}
+
+/// How clients are let in and served, beside the addresses.
+type SocketOptions = {
+    /// In place of the addresses.
+    UnixSocket: UnixSocketOptions voption
+    /// Connections that the system holds until they are accepted.
+    BacklogCount: int
+    /// Commands or keys of a connection before others get their turn, at least 1.
+    RequestCountMaxPerTurn: int
+    /// Seconds after which an idle connection is closed; 0 never.
+    IdleTimeoutSeconds: int
+    /// Whether one connection too many is told so and closed, and does not wait.
+    RefusesAtLimit: bool
+}
+
 /// What `lsmfs serve` is to do, every default filled in and every value checked.
 type ServeOptions = {
     /// Where to listen; at least one.
     Addresses: IReadOnlyList<ListenAddress>
+    Sockets: SocketOptions
     /// Connections open at the same time, at least 1.
     ConnectionCountMax: int
     /// Event loops, at least 1.

@@ -2,6 +2,7 @@ namespace LsmFs.Cli
 
 open System
 open System.Globalization
+open System.IO
 open System.Net
 open LsmFs.Engine
 
@@ -29,6 +30,15 @@ module Values =
 
     /// The address when `-l` is not given.
     let hostDefault = "127.0.0.1"
+
+    /// The mode of a unix domain socket when `-a` is not given.
+    let unixModeDefault = UnixFileMode.UserRead ||| UnixFileMode.UserWrite ||| UnixFileMode.UserExecute
+
+    /// Connections that wait to be accepted when `-b` is not given.
+    let backlogCountDefault = 1024
+
+    /// A connection's share of a turn when `-R` is not given.
+    let requestCountDefault = 2048
 
     /// The folder when `--data` is not given.
     let dataFolderDefault = "./data"
@@ -89,6 +99,41 @@ module Values =
         |> within 1L (int64 Int32.MaxValue)
         |> Option.map int
         |> orRefuse "-c" (fun () -> "a number of connections of at least 1") text
+
+    /// The value of `-a`: the nine bits of a file's mode, in octal.
+    let parseUnixMode (text: string) : Result<UnixFileMode, string> =
+        (if
+             text.Length >= 1
+             && text.Length <= 4
+             && text |> Seq.forall (fun digit -> digit >= '0' && digit <= '7')
+         then
+             ValueSome(int64 (Convert.ToInt32(text, 8)))
+         else
+             ValueNone)
+        |> within 0L 0o777L
+        |> Option.map (fun mode -> enum<UnixFileMode>(int mode))
+        |> orRefuse "-a" (fun () -> "the octal mode of a file, such as 700 or 0770") text
+
+    /// The value of `-b`.
+    let parseBacklog (text: string) : Result<int, string> =
+        tryNumber text
+        |> within 0L (int64 Int32.MaxValue)
+        |> Option.map int
+        |> orRefuse "-b" (fun () -> "a number of connections") text
+
+    /// The value of `-R`.
+    let parseRequestCount (text: string) : Result<int, string> =
+        tryNumber text
+        |> within 1L (int64 Int32.MaxValue)
+        |> Option.map int
+        |> orRefuse "-R" (fun () -> "a number of requests of at least 1") text
+
+    /// The value of `-o idle_timeout`.
+    let parseIdleTimeout (text: string) : Result<int, string> =
+        tryNumber text
+        |> within 0L (int64 Int32.MaxValue)
+        |> Option.map int
+        |> orRefuse "-o idle_timeout" (fun () -> "a number of seconds, or 0 for never") text
 
     /// The value of `-t`.
     let parseThreadCount (text: string) : Result<int, string> =

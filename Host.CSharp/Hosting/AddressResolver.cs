@@ -23,6 +23,10 @@ internal static class AddressResolver
             }))
             .DistinctBy(point => point.EndPoint)];
 
+    /// <summary>The one place to listen on that a unix domain socket is.</summary>
+    public static IReadOnlyList<ListenPoint> OfSocket(UnixSocketOptions socket, BindingProtocol protocol) =>
+        [new ListenPoint { Path = socket.Path, UnixMode = socket.Mode, Protocol = protocol }];
+
     private static IPAddress[] Resolve(string host)
     {
         if (host == "*")

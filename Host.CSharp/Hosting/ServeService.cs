@@ -23,7 +23,10 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
             LogNotice(logger, notice.IsWarning ? LogLevel.Warning : LogLevel.Information, notice.Text);
         }
 
-        var listenPoints = AddressResolver.Resolve(options.Addresses, BindingProtocol.Negotiating);
+        var sockets = options.Sockets;
+        var listenPoints = sockets.UnixSocket.IsSome
+            ? AddressResolver.OfSocket(sockets.UnixSocket.Value, BindingProtocol.Negotiating)
+            : AddressResolver.Resolve(options.Addresses, BindingProtocol.Negotiating);
 
         var storeOptions = new StoreOptions
         {
@@ -42,6 +45,10 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
             ListenPoints = listenPoints,
             ThreadCount = options.ThreadCount,
             ConnectionCountMax = options.ConnectionCountMax,
+            RefusesAtLimit = sockets.RefusesAtLimit,
+            BacklogCount = sockets.BacklogCount,
+            IdleTimeoutSeconds = sockets.IdleTimeoutSeconds,
+            RequestCountMaxPerTurn = sockets.RequestCountMaxPerTurn,
             ValueLengthMax = options.ValueSizeBytesMax,
             Version = Reply.memcachedRelease,
             Restrictions = options.Restrictions,
@@ -52,7 +59,7 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
         LogServing(
             logger,
             CommandLine.Version,
-            string.Join(", ", _server.EndPoints),
+            string.Join(", ", _server.Addresses),
             Path.GetFullPath(options.DataFolder),
             NameOf(options.Durability),
             Environment.ProcessId);

@@ -31,7 +31,7 @@ internal sealed partial class Connection
         try
         {
             _awaited = null;
-            _workLeft = WorkMax;
+            _workLeft = loop.WorkMax;
             ServeKept();
         }
         catch (Exception exception)

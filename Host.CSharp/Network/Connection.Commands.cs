@@ -33,6 +33,7 @@ internal sealed partial class Connection
             {
                 if (!_isDue)
                 {
+                    loop.Counters.Yields++;
                     MakeDue();
                 }
 

@@ -18,7 +18,8 @@ internal sealed partial class Connection
 
         try
         {
-            _workLeft = WorkMax;
+            _workLeft = loop.WorkMax;
+            _lastMoveSeconds = loop.ClockSeconds;
             Write(dump.Piece);
 
             if (dump.IsComplete)

@@ -30,9 +30,7 @@ internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlo
     /// <summary>Bytes of writes waiting for their commit at which the connection is not read any more.</summary>
     private const int PendingBytesMax = 256 * 1024;
 
-    /// <summary>Units of work in a turn: a command or a key is one, and so are <see cref="BytesPerWork"/> sent.</summary>
-    private const int WorkMax = 2048;
-
+    /// <summary>Units of work in a turn are counted: a command or a key is one, and so are these many bytes sent.</summary>
     private const int BytesPerWork = 512;
 
     private ParserState _parser;
@@ -47,6 +45,7 @@ internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlo
     private int _pendingCount;
     private int _pendingBytes;
     private int _workLeft;
+    private long _lastMoveSeconds;
     private bool _isDue;
     private bool _isWaiting;
     private bool _isFinished;
@@ -65,12 +64,30 @@ internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlo
     {
         try
         {
+            _lastMoveSeconds = loop.ClockSeconds;
             channel.AwaitReadable();
         }
         catch (Exception exception)
         {
             Fail(exception);
         }
+    }
+
+    /// <summary>
+    /// When the peer last moved something, on the loop's clock: finished a command, sent a part of a value, or took a part of a reply.
+    /// Bytes of a line that does not end are no move, so trickling them keeps nobody in.
+    /// </summary>
+    public long LastMoveSeconds => _lastMoveSeconds;
+
+    /// <summary>Whether it is the peer who is waited for, and not the store, the disk, or others' turns.</summary>
+    public bool IsPeersTurn =>
+        !_isDue && !_isWaiting && _pendingCount == 0 && _awaited is null && (_dump is null || _output is not null);
+
+    /// <summary>Closes because the peer has been idle for too long.</summary>
+    public void Kick()
+    {
+        loop.Counters.IdleKicks++;
+        Close(orderly: true);
     }
 
     /// <summary>Bytes have arrived, or the peer has closed.</summary>
@@ -83,7 +100,7 @@ internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlo
 
         try
         {
-            _workLeft = WorkMax;
+            _workLeft = loop.WorkMax;
 
             if (CanRead)
             {
@@ -110,8 +127,9 @@ internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlo
 
         try
         {
-            _workLeft = WorkMax;
+            _workLeft = loop.WorkMax;
             loop.Counters.BytesWritten += sentBytes;
+            _lastMoveSeconds = loop.ClockSeconds;
             SendOutput(sentBytes);
         }
         catch (Exception exception)
@@ -132,7 +150,7 @@ internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlo
         {
             _isDue = false;
             _isWaiting = false;
-            _workLeft = WorkMax;
+            _workLeft = loop.WorkMax;
             ServeKept();
         }
         catch (Exception exception)
@@ -146,6 +164,7 @@ internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlo
     {
         _pendingCount -= requestCount;
         _pendingBytes -= charge;
+        _lastMoveSeconds = loop.ClockSeconds;
 
         if (_isClosed)
         {
@@ -154,7 +173,7 @@ internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlo
 
         try
         {
-            _workLeft = WorkMax;
+            _workLeft = loop.WorkMax;
             Write(replies);
             _isWaiting = false;
             ServeKept();
@@ -228,9 +247,16 @@ internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlo
         else if (count != Channel.NothingNow)
         {
             _isFinished = count == 0;
+
             loop.Counters.BytesRead += count;
             loop.LeaveSnapshot();
             Serve(buffer, start, _inputLength + count);
+
+            if (_wantedLength > _inputLength)
+            {
+                // A part of a value, which is no command yet.
+                _lastMoveSeconds = loop.ClockSeconds;
+            }
         }
     }
 
@@ -269,6 +295,11 @@ internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlo
     private void Serve(byte[] buffer, int start, int length)
     {
         int consumed = Execute(buffer.AsSpan(start, length));
+
+        if (consumed > 0)
+        {
+            _lastMoveSeconds = loop.ClockSeconds;
+        }
 
         if (!_isClosed)
         {

@@ -53,6 +53,9 @@ internal abstract class EventLoop : IDisposable
     private long _turnCount;
     private bool _hasReader;
     private long _stopDeadline = long.MaxValue;
+    private readonly int _idleTimeoutSeconds;
+    private readonly TimeProvider _clock;
+    private long _nextSweepSeconds;
 
     protected EventLoop(Server server, Store store, ILogger logger)
     {
@@ -61,8 +64,17 @@ internal abstract class EventLoop : IDisposable
         Logger = logger;
         _reader = store.CreateReader();
         _writes = new WriteSubmission(this);
+        _idleTimeoutSeconds = server.Options.IdleTimeoutSeconds;
+        _clock = server.Options.Clock;
+        WorkMax = server.Options.RequestCountMaxPerTurn;
         NowSeconds = UnixTimeSeconds();
     }
+
+    /// <summary>Units of work of a connection before others get their turn.</summary>
+    public int WorkMax { get; }
+
+    /// <summary>Seconds on a clock that nobody sets, as of this turn; it stands still where no idle connection is looked for.</summary>
+    public long ClockSeconds { get; private set; }
 
     public Server Server { get; }
 
@@ -202,6 +214,11 @@ internal abstract class EventLoop : IDisposable
         _turnCount++;
         NowSeconds = UnixTimeSeconds();
 
+        if (_idleTimeoutSeconds > 0)
+        {
+            ClockSeconds = _clock.GetTimestamp() / _clock.TimestampFrequency;
+        }
+
         while (_inbox.TryDequeue(out Action? work))
         {
             work();
@@ -237,6 +254,11 @@ internal abstract class EventLoop : IDisposable
         }
 
         LeaveSnapshot();
+
+        if (_idleTimeoutSeconds > 0 && ClockSeconds >= _nextSweepSeconds)
+        {
+            KickIdle();
+        }
 
         if (IsStopping)
         {
@@ -279,6 +301,31 @@ internal abstract class EventLoop : IDisposable
                 _starved.Dequeue().OnDue();
             }
         }
+    }
+
+    /// <summary>
+    /// Closes connections whose peer has not moved for the time that it has. At the end of a turn, when what has arrived is served. One pass over the
+    /// connections, and the next not before one of them can be due.
+    /// </summary>
+    private void KickIdle()
+    {
+        long oldest = ClockSeconds;
+        List<Connection>? idle = null;
+
+        foreach (Connection connection in _connections)
+        {
+            if (connection.IsPeersTurn && ClockSeconds - connection.LastMoveSeconds > _idleTimeoutSeconds)
+            {
+                (idle ??= []).Add(connection);
+            }
+            else
+            {
+                oldest = Math.Min(oldest, connection.LastMoveSeconds);
+            }
+        }
+
+        idle?.ForEach(connection => connection.Kick());
+        _nextSweepSeconds = Math.Max(oldest + _idleTimeoutSeconds, ClockSeconds) + 1;
     }
 
     private void BeginStop(TimeSpan patience)

@@ -6,10 +6,14 @@ namespace LsmFs.Host;
 /// <summary>A socket that a server listens on.</summary>
 internal sealed class Listener : IDisposable
 {
-    private Listener(Socket socket, ListenPoint point)
+    private readonly UnixSocket.Identity _file;
+
+    private Listener(ListenPoint point, int backlogCount)
     {
-        Socket = socket;
         Point = point;
+        Socket = point.Path is null
+            ? Open(point.EndPoint ?? throw new ArgumentException("a listener needs an address or a path", nameof(point)), backlogCount)
+            : UnixSocket.Open(point.Path, point.UnixMode, backlogCount, out _file);
     }
 
     public Socket Socket { get; }
@@ -17,8 +21,16 @@ internal sealed class Listener : IDisposable
     /// <summary>Where it listens, as asked for.</summary>
     public ListenPoint Point { get; }
 
-    /// <summary>Closes the socket.</summary>
-    public void Dispose() => Socket.Dispose();
+    /// <summary>Closes the socket, and removes its file if it has one.</summary>
+    public void Dispose()
+    {
+        Socket.Dispose();
+
+        if (Point.Path is not null)
+        {
+            UnixSocket.Remove(Point.Path, _file);
+        }
+    }
 
     /// <summary>One listener for each address.</summary>
     /// <exception cref="ListenException">An address cannot be listened on; none is left open.</exception>
@@ -30,7 +42,7 @@ internal sealed class Listener : IDisposable
         {
             foreach (ListenPoint point in options.ListenPoints)
             {
-                listeners.Add(new Listener(Open((IPEndPoint)point.EndPoint, options.BacklogCount), point));
+                listeners.Add(new Listener(point, options.BacklogCount));
             }
 
             return [.. listeners];
@@ -56,6 +68,8 @@ internal sealed class Listener : IDisposable
                 socket.DualMode = false;
             }
 
+            // Connections take it over: a peer that is gone without a word is noticed, if only after hours.
+            socket.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.KeepAlive, true);
             socket.Bind(endPoint);
             socket.Listen(backlogCount);
             return socket;

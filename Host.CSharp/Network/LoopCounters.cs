@@ -23,6 +23,12 @@ internal sealed class LoopCounters
     public long GetFlushed;
     public long TotalItems;
 
+    /// <summary>Connections closed because they were idle for too long.</summary>
+    public long IdleKicks;
+
+    /// <summary>How often a connection had work left and others got their turn.</summary>
+    public long Yields;
+
     /// <summary>The counter at this position of <see cref="Counter.names"/>.</summary>
     public long this[int position] => _values[Padding + position];
 
@@ -58,7 +64,7 @@ internal sealed class LoopCounters
     public void Clear()
     {
         Array.Clear(_values);
-        TotalConnections = BytesRead = BytesWritten = GetExpired = GetFlushed = TotalItems = 0;
+        TotalConnections = BytesRead = BytesWritten = GetExpired = GetFlushed = TotalItems = IdleKicks = Yields = 0;
     }
 
     private void Combine(LoopCounters other, long sign)
@@ -74,5 +80,7 @@ internal sealed class LoopCounters
         GetExpired += sign * other.GetExpired;
         GetFlushed += sign * other.GetFlushed;
         TotalItems += sign * other.TotalItems;
+        IdleKicks += sign * other.IdleKicks;
+        Yields += sign * other.Yields;
     }
 }

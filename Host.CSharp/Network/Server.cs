@@ -24,6 +24,9 @@ public sealed class Server : IAsyncDisposable
     private long _acceptPauseMicroseconds;
     private LoopCounters _countersAtReset = new();
     private long _rejectedAtReset;
+    private readonly ITimer? _idleTimer;
+    private int _listenPauseCount;
+    private long _listenPauseStart;
     private Task? _stopping;
 
     private Server(ServerOptions options, Store store, ILogger logger)
@@ -79,10 +82,21 @@ public sealed class Server : IAsyncDisposable
             _loops = socketLoops;
             _acceptor = new SocketAcceptor(this, socketLoops, listeners, logger);
         }
+
+        Addresses = [.. listeners.Select(listener => listener.Point.Path ?? listener.Socket.LocalEndPoint!.ToString()!)];
+
+        if (options.IdleTimeoutSeconds > 0)
+        {
+            // A loop without events sees no time pass.
+            _idleTimer = options.Clock.CreateTimer(_ => NudgeAll(), null, TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(1));
+        }
     }
 
     /// <summary>The TCP addresses on which the server listens, with the port the system chose when the options left it open.</summary>
     public IReadOnlyList<IPEndPoint> EndPoints { get; }
+
+    /// <summary>Everything on which the server listens, as text: addresses with their ports, and paths of unix domain sockets.</summary>
+    public IReadOnlyList<string> Addresses { get; }
 
     /// <summary>What carries the connections: never <see cref="Transport.Auto"/>.</summary>
     public Transport Transport { get; }
@@ -135,8 +149,37 @@ public sealed class Server : IAsyncDisposable
         }
 
         Interlocked.Decrement(ref _connectionCount);
-        Interlocked.Increment(ref _rejectedConnections);
         return false;
+    }
+
+    /// <summary>Counts a connection that was one too many.</summary>
+    internal void CountRejection() => Interlocked.Increment(ref _rejectedConnections);
+
+    /// <summary>Whether a connection more would have a place.</summary>
+    internal bool HasRoom => ConnectionCount < Options.ConnectionCountMax;
+
+    /// <summary>
+    /// A listener stops to accept until a place is free. <see cref="IAcceptor.OnRoom"/> is called for every place that becomes free from here on; one that
+    /// became free before is seen by whoever looks again now.
+    /// </summary>
+    internal void BeginListenPause()
+    {
+        if (Interlocked.Increment(ref _listenPauseCount) == 1)
+        {
+            Interlocked.Exchange(ref _listenPauseStart, Stopwatch.GetTimestamp());
+            Interlocked.Increment(ref _acceptPauses);
+        }
+    }
+
+    /// <summary>A listener accepts again.</summary>
+    internal void EndListenPause()
+    {
+        TimeSpan pause = Stopwatch.GetElapsedTime(Interlocked.Read(ref _listenPauseStart));
+
+        if (Interlocked.Decrement(ref _listenPauseCount) == 0)
+        {
+            Interlocked.Add(ref _acceptPauseMicroseconds, (long)pause.TotalMicroseconds);
+        }
     }
 
     /// <summary>Whether lists of keys may be begun: `lru_crawler enable` and `disable`.</summary>
@@ -175,7 +218,15 @@ public sealed class Server : IAsyncDisposable
     internal void LeaveCrawlWork() => Interlocked.Decrement(ref _crawlWorkCount);
 
     /// <summary>Gives the place of a connection back.</summary>
-    internal void Release() => Interlocked.Decrement(ref _connectionCount);
+    internal void Release()
+    {
+        Interlocked.Decrement(ref _connectionCount);
+
+        if (Volatile.Read(ref _listenPauseCount) > 0)
+        {
+            _acceptor.OnRoom();
+        }
+    }
 
     /// <summary>Counts a pause of the acceptor for want of descriptors.</summary>
     internal void CountAcceptPause(TimeSpan pause)
@@ -187,17 +238,17 @@ public sealed class Server : IAsyncDisposable
     /// <summary>Connections that were one too many, since the last reset.</summary>
     internal long RejectedConnections => Interlocked.Read(ref _rejectedConnections) - Interlocked.Read(ref _rejectedAtReset);
 
-    /// <summary>How often accepting had to pause for want of descriptors.</summary>
+    /// <summary>How often accepting had to pause, for want of places or descriptors.</summary>
     internal long AcceptPauses => Interlocked.Read(ref _acceptPauses);
 
-    /// <summary>How long accepting has paused for want of descriptors.</summary>
+    /// <summary>How long accepting has paused for want of places or descriptors, without a pause that has not ended.</summary>
     internal long AcceptPauseMicroseconds => Interlocked.Read(ref _acceptPauseMicroseconds);
 
     /// <summary>Turns of all loops so far.</summary>
     internal long TurnCount => _loops.Sum(loop => loop.TurnCount);
 
     /// <summary>Whether new connections are taken.</summary>
-    internal bool IsAccepting => Volatile.Read(ref _stopping) is null;
+    internal bool IsAccepting => Volatile.Read(ref _stopping) is null && Volatile.Read(ref _listenPauseCount) == 0;
 
     /// <summary>Since when the server has been running.</summary>
     internal TimeSpan Uptime => Stopwatch.GetElapsedTime(_startTimestamp);
@@ -229,9 +280,18 @@ public sealed class Server : IAsyncDisposable
         return sum;
     }
 
+    private void NudgeAll()
+    {
+        foreach (EventLoop loop in _loops)
+        {
+            loop.Nudge();
+        }
+    }
+
     private async Task Stop()
     {
         _acceptor.Stop();
+        _idleTimer?.Dispose();
 
         foreach (EventLoop loop in _loops)
         {
@@ -243,10 +303,7 @@ public sealed class Server : IAsyncDisposable
         // Turns see the deadline; an idle loop has none of its own.
         while (await Task.WhenAny(stopped, Task.Delay(50)).ConfigureAwait(false) != stopped)
         {
-            foreach (EventLoop loop in _loops)
-            {
-                loop.Nudge();
-            }
+            NudgeAll();
         }
 
         // Lists whose connections were closed just now: they stop at their next step.

@@ -24,8 +24,17 @@ public sealed record ServerOptions
     /// <summary>Event loops, each a thread of its own under epoll. At least 1.</summary>
     public required int ThreadCount { get; init; }
 
-    /// <summary>Connections served at the same time; one more is told so and closed.</summary>
+    /// <summary>Connections served at the same time.</summary>
     public required int ConnectionCountMax { get; init; }
+
+    /// <summary>Whether one connection too many is told so and closed; otherwise nobody is let in until a place is free.</summary>
+    public bool RefusesAtLimit { get; init; } = true;
+
+    /// <summary>Seconds after which a connection is closed that has finished no command and moved no value; 0 never.</summary>
+    public int IdleTimeoutSeconds { get; init; }
+
+    /// <summary>Commands or keys of one connection, and half kilobytes of its replies, before others get their turn. At least 1.</summary>
+    public int RequestCountMaxPerTurn { get; init; } = 2048;
 
     /// <summary>Bytes of the longest value a client may store.</summary>
     public required int ValueLengthMax { get; init; }
@@ -38,6 +47,9 @@ public sealed record ServerOptions
 
     /// <summary>What the operator forbade to all clients.</summary>
     public Restrictions Restrictions { get; init; }
+
+    /// <summary>Where idle connections see the time.</summary>
+    public TimeProvider Clock { get; init; } = TimeProvider.System;
 
     /// <summary>What carries the connections.</summary>
     public Transport Transport { get; init; } = Transport.Auto;

@@ -59,10 +59,11 @@ internal static class ServerStatistics
             }
         }
 
-        // There is neither a password nor an idle timeout to count these for.
+        Add(list, "conn_yields", counters.Yields);
+        // There is no password to count these for.
         Add(list, "auth_cmds", 0);
         Add(list, "auth_errors", 0);
-        Add(list, "idle_kicks", 0);
+        Add(list, "idle_kicks", counters.IdleKicks);
         Add(list, "bytes_read", counters.BytesRead);
         Add(list, "bytes_written", counters.BytesWritten);
         Add(list, "accepting_conns", server.IsAccepting ? 1 : 0);
@@ -87,18 +88,23 @@ internal static class ServerStatistics
 
         Add(list, "maxbytes", server.Store.Options.MemoryBudgetBytes);
         Add(list, "maxconns", server.Options.ConnectionCountMax);
-        Add(list, "tcpport", server.EndPoints[0].Port);
+        ListenPoint? path = server.Options.ListenPoints.FirstOrDefault(point => point.Path is not null);
+
+        Add(list, "tcpport", server.EndPoints.Count > 0 ? server.EndPoints[0].Port : 0);
         Add(list, "udpport", 0);
-        Add(list, "inter", string.Join(',', server.EndPoints.Select(endPoint => endPoint.Address)));
+        Add(list, "inter", server.EndPoints.Count > 0 ? string.Join(',', server.EndPoints.Select(endPoint => endPoint.Address)) : "NULL");
         Add(list, "evictions", "off");
-        Add(list, "domain_socket", "NULL");
+        Add(list, "domain_socket", path?.Path ?? "NULL");
+        Add(list, "umask", Convert.ToString((int)(path?.UnixMode ?? new ListenPoint().UnixMode), 8));
+        Add(list, "reqs_per_event", server.Options.RequestCountMaxPerTurn);
+        Add(list, "idle_timeout", server.Options.IdleTimeoutSeconds);
         Add(list, "num_threads", server.Options.ThreadCount);
         Add(list, "cas_enabled", "yes");
         Add(list, "tcp_backlog", server.Options.BacklogCount);
         Add(list, "binding_protocol", "ascii");
         Add(list, "auth_enabled_sasl", "no");
         Add(list, "item_size_max", server.Options.ValueLengthMax);
-        Add(list, "maxconns_fast", "yes");
+        Add(list, "maxconns_fast", server.Options.RefusesAtLimit ? "yes" : "no");
         Add(list, "flush_enabled", "yes");
         Add(list, "shutdown_command", "no");
         Add(list, "client_flags_size", sizeof(uint));

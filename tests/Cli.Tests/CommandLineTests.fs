@@ -24,6 +24,14 @@ let private at (host: string) (port: int) : ListenAddress = ListenAddress.At(hos
 let private listens (line: string) (expected: ListenAddress list) =
     Expect.equal (List.ofSeq (options line).Addresses) expected line
 
+let private plainSockets = {
+    UnixSocket = ValueNone
+    BacklogCount = 1024
+    RequestCountMaxPerTurn = 2048
+    IdleTimeoutSeconds = 0
+    RefusesAtLimit = true
+}
+
 let private refuses (line: string) (start: string) =
     let reason = refusal line
     Expect.stringStarts reason $"lsmfs: {start}" line
@@ -37,6 +45,7 @@ let tests =
         test "nothing is said: the defaults" {
             let expected = {
                 Addresses = [ at "127.0.0.1" 11211 ]
+                Sockets = plainSockets
                 ConnectionCountMax = 1024
                 ThreadCount = Environment.ProcessorCount
                 MemoryBudgetBytes = 67108864L
@@ -56,6 +65,7 @@ let tests =
         test "every flag by letter and by name" {
             let expected = {
                 Addresses = [ at "10.0.0.1" 11212 ]
+                Sockets = plainSockets
                 ConnectionCountMax = 7
                 ThreadCount = 3
                 MemoryBudgetBytes = 134217728L
@@ -170,6 +180,33 @@ let tests =
 
             for value in [ "65536"; "-2"; "abc"; "1x"; "0x10"; "+1"; "=11212"; "99999999999999999999" ] do
                 refuses $"-p {value}" "-p takes a TCP port"
+        }
+
+        test "flags of sockets and connections" {
+            let given = {
+                UnixSocket = ValueSome { Path = "/run/lsmfs.sock"; Mode = enum<System.IO.UnixFileMode> 0o770 }
+                BacklogCount = 5
+                RequestCountMaxPerTurn = 20
+                IdleTimeoutSeconds = 60
+                RefusesAtLimit = false
+            }
+
+            for line in
+                [
+                    "-s /run/lsmfs.sock -a 0770 -b 5 -R 20 -o idle_timeout=60,no_maxconns_fast"
+                    "--unix-socket /run/lsmfs.sock --unix-mask 770 --listen-backlog 5 --max-reqs-per-event 20 --extended idle_timeout=60 -o maxconns_fast,no_maxconns_fast"
+                ] do
+                Expect.equal (options line).Sockets given line
+
+            for value in [ "999"; "0o700"; "foo"; "1777"; "-1"; "00700" ] do
+                refuses $"-s a -a {value}" "-a takes the octal mode of a file"
+
+            for value in [ "x"; "-1"; "99999999999" ] do
+                refuses $"-b {value}" "-b takes a number of connections"
+                refuses $"-o idle_timeout={value}" "-o idle_timeout takes a number of seconds"
+
+            for value in [ "0"; "x"; "-5" ] do
+                refuses $"-R {value}" "-R takes a number of requests of at least 1"
         }
 
         test "numbers of at least one" {

@@ -18,6 +18,7 @@ internal sealed unsafe class EpollAcceptor : IAcceptor
     private readonly Thread _thread;
     private volatile bool _isStopping;
     private bool _isStarvedOfDescriptors;
+    private bool _isFull;
     private int _nextLoop;
 
     public EpollAcceptor(Server server, EpollLoop[] loops, Listener[] listeners, ILogger logger)
@@ -38,6 +39,8 @@ internal sealed unsafe class EpollAcceptor : IAcceptor
     }
 
     public void Start() => _thread.Start();
+
+    public void OnRoom() => _wake.Signal();
 
     public void Stop()
     {
@@ -83,6 +86,15 @@ internal sealed unsafe class EpollAcceptor : IAcceptor
             {
                 AcceptFrom(_listeners[listener]);
             }
+            else
+            {
+                _wake.Clear();
+
+                if (_isFull && _server.HasRoom)
+                {
+                    GoOn();
+                }
+            }
         }
     }
 
@@ -92,6 +104,18 @@ internal sealed unsafe class EpollAcceptor : IAcceptor
 
         for (int count = 0; count < AcceptCountMaxPerEvent && !_isStopping; count++)
         {
+            // Nobody else takes places, so one that is free stays so.
+            if (!_server.Options.RefusesAtLimit && !_server.HasRoom)
+            {
+                if (count == 0)
+                {
+                    // Somebody is there: behind others, only the next event would say so.
+                    AwaitRoom();
+                }
+
+                return;
+            }
+
             int descriptor = Libc.accept4(listening, null, null, Libc.NonBlocking | Libc.CloseOnExec);
 
             if (descriptor >= 0)
@@ -114,6 +138,34 @@ internal sealed unsafe class EpollAcceptor : IAcceptor
         }
     }
 
+    /// <summary>Accepts nobody until a place is free; who comes waits in the system's queue.</summary>
+    private void AwaitRoom()
+    {
+        _isFull = true;
+        WatchListeners(0);
+        _server.BeginListenPause();
+
+        if (_server.HasRoom)
+        {
+            GoOn();
+        }
+    }
+
+    private void GoOn()
+    {
+        _isFull = false;
+        WatchListeners(Epoll.Readable);
+        _server.EndListenPause();
+    }
+
+    private void WatchListeners(uint interest)
+    {
+        for (int index = 0; index < _listeners.Length; index++)
+        {
+            _epoll.Change((int)_listeners[index].Socket.Handle, interest, (ulong)index);
+        }
+    }
+
     private void PauseAccepting()
     {
         if (!_isStarvedOfDescriptors)
@@ -130,13 +182,18 @@ internal sealed unsafe class EpollAcceptor : IAcceptor
     {
         if (_server.TryAdmit())
         {
-            int one = 1;
-            Libc.setsockopt(descriptor, Libc.ProtocolTcp, Libc.TcpNoDelay, &one, sizeof(int));
+            if (point.Path is null)
+            {
+                int one = 1;
+                Libc.setsockopt(descriptor, Libc.ProtocolTcp, Libc.TcpNoDelay, &one, sizeof(int));
+            }
+
             _loops[_nextLoop].Accept(descriptor, point);
             _nextLoop = (_nextLoop + 1) % _loops.Length;
             return;
         }
 
+        _server.CountRejection();
         ReadOnlySpan<byte> refusal = Server.TooManyConnections;
 
         fixed (byte* start = refusal)

@@ -13,7 +13,21 @@ internal static unsafe partial class Libc
     public const int ProtocolTcp = 6;
     public const int TcpNoDelay = 1;
 
+    public const int SocketStream = 1;
+
     public const int OpenFilesLimit = 7;
+
+    // statx: the struct's layout is the kernel's, and the same everywhere.
+    public const int CurrentFolder = -100;
+    public const int NoFollow = 0x100;
+    public const uint StatusBasic = 0x7FF;
+    public const int StatusLength = 256;
+    public const int StatusMode = 28;
+    public const int StatusNumber = 32;
+    public const int StatusDeviceMajor = 136;
+    public const int StatusDeviceMinor = 140;
+    public const int FileTypeMask = 0xF000;
+    public const int FileTypeSocket = 0xC000;
 
     public const int Interrupted = 4;
     public const int TryAgain = 11;
@@ -21,6 +35,15 @@ internal static unsafe partial class Libc
     public const int FileTableOverflow = 23;
     public const int TooManyOpenFiles = 24;
     public const int NoBufferSpace = 105;
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial int socket(int family, int type, int protocol);
+
+    [LibraryImport("libc", SetLastError = true)]
+    public static partial int bind(int descriptor, byte* address, uint addressLength);
+
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int statx(int folder, string path, int flags, uint mask, byte* status);
 
     [LibraryImport("libc", SetLastError = true)]
     public static partial int accept4(int descriptor, void* address, uint* addressLength, int flags);

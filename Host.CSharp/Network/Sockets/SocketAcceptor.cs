@@ -8,15 +8,20 @@ internal sealed class SocketAcceptor(Server server, SocketLoop[] loops, Listener
 {
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(50);
 
+    private readonly SemaphoreSlim _room = new(0);
     private volatile bool _isStopping;
     private int _nextLoop;
     private Task[] _accepting = [];
 
     public void Start() => _accepting = Array.ConvertAll(listeners, listener => Task.Run(() => AcceptFrom(listener)));
 
+    public void OnRoom() => _room.Release();
+
     public void Stop()
     {
         _isStopping = true;
+        // Whoever waits for room looks at the line above.
+        _room.Release(listeners.Length);
 
         foreach (Listener listener in listeners)
         {
@@ -34,7 +39,7 @@ internal sealed class SocketAcceptor(Server server, SocketLoop[] loops, Listener
         {
             try
             {
-                Deal(await listener.Socket.AcceptAsync().ConfigureAwait(false), listener.Point);
+                await Deal(await listener.Socket.AcceptAsync().ConfigureAwait(false), listener.Point).ConfigureAwait(false);
                 isStarvedOfDescriptors = false;
             }
             catch (SocketException exception) when (!_isStopping && IsShortage(exception.SocketErrorCode))
@@ -59,9 +64,9 @@ internal sealed class SocketAcceptor(Server server, SocketLoop[] loops, Listener
     private static bool IsShortage(SocketError error) =>
         error is SocketError.TooManyOpenSockets or SocketError.NoBufferSpaceAvailable;
 
-    private void Deal(Socket socket, ListenPoint point)
+    private async Task Deal(Socket socket, ListenPoint point)
     {
-        if (server.TryAdmit())
+        if (server.TryAdmit() || (!server.Options.RefusesAtLimit && await AwaitRoom().ConfigureAwait(false)))
         {
             int loop = (Interlocked.Increment(ref _nextLoop) & int.MaxValue) % loops.Length;
             loops[loop].Accept(socket, point);
@@ -70,8 +75,37 @@ internal sealed class SocketAcceptor(Server server, SocketLoop[] loops, Listener
 
         using (socket)
         {
-            socket.Blocking = false;
-            socket.Send(Server.TooManyConnections, SocketFlags.None, out _);
+            if (!_isStopping)
+            {
+                server.CountRejection();
+                socket.Blocking = false;
+                socket.Send(Server.TooManyConnections, SocketFlags.None, out _);
+            }
+        }
+    }
+
+    /// <summary>Waits for a place and takes it; false when the server stops before.</summary>
+    private async Task<bool> AwaitRoom()
+    {
+        server.BeginListenPause();
+
+        try
+        {
+            while (!server.TryAdmit())
+            {
+                if (_isStopping)
+                {
+                    return false;
+                }
+
+                await _room.WaitAsync().ConfigureAwait(false);
+            }
+
+            return true;
+        }
+        finally
+        {
+            server.EndListenPause();
         }
     }
 }

@@ -28,7 +28,10 @@ internal sealed class SocketChannel : Channel
 
         try
         {
-            _socket.NoDelay = true;
+            if (point.Path is null)
+            {
+                _socket.NoDelay = true;
+            }
         }
         catch (SocketException)
         {

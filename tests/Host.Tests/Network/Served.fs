@@ -22,6 +22,11 @@ type Setting = {
     Durability: Durability
     ThreadCount: int
     ConnectionCountMax: int
+    ListenPoints: ListenPoint list
+    RefusesAtLimit: bool
+    IdleTimeoutSeconds: int
+    RequestCountMaxPerTurn: int
+    Clock: TimeProvider
 }
 
 let private transports = [
@@ -35,6 +40,11 @@ let private setting transport durability = {
     Durability = durability
     ThreadCount = 2
     ConnectionCountMax = 4000
+    ListenPoints = [ ListenPoint(EndPoint = IPEndPoint(IPAddress.Loopback, 0)) ]
+    RefusesAtLimit = true
+    IdleTimeoutSeconds = 0
+    RequestCountMaxPerTurn = 2048
+    Clock = TimeProvider.System
 }
 
 /// The test on every transport, commits completing within the turn (`Memory`) and on another thread (`Sync`).
@@ -65,9 +75,13 @@ type Served(setting: Setting, restrictions: Restrictions) =
     let server =
         Server.Start(
             ServerOptions(
-                ListenPoints = [| ListenPoint(EndPoint = IPEndPoint(IPAddress.Loopback, 0)) |],
+                ListenPoints = Array.ofList setting.ListenPoints,
                 ThreadCount = setting.ThreadCount,
                 ConnectionCountMax = setting.ConnectionCountMax,
+                RefusesAtLimit = setting.RefusesAtLimit,
+                IdleTimeoutSeconds = setting.IdleTimeoutSeconds,
+                RequestCountMaxPerTurn = setting.RequestCountMaxPerTurn,
+                Clock = setting.Clock,
                 ValueLengthMax = ProtocolLimits.valueLengthMaxDefault,
                 Version = "1.2.3",
                 Restrictions = restrictions,
@@ -99,14 +113,25 @@ type Served(setting: Setting, restrictions: Restrictions) =
             Directory.Delete(folder, true)
 
 /// A client. Reading gives up after ten seconds without a byte.
-type Client(port: int) =
-    let socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp)
+type Client(endPoint: EndPoint) =
+    let isTcp = endPoint :? IPEndPoint
+
+    let socket =
+        new Socket(
+            endPoint.AddressFamily,
+            SocketType.Stream,
+            (if isTcp then ProtocolType.Tcp else ProtocolType.Unspecified)
+        )
 
     do
-        socket.NoDelay <- true
+        if isTcp then
+            socket.NoDelay <- true
+
         socket.ReceiveTimeout <- 10_000
         socket.SendTimeout <- 10_000
-        socket.Connect(IPEndPoint(IPAddress.Loopback, port))
+        socket.Connect endPoint
+
+    new(port: int) = new Client(IPEndPoint(IPAddress.Loopback, port))
 
     member _.Socket = socket
 
