@@ -133,6 +133,15 @@ type ReplyCode =
     | DetailNotAllowed = 74uy
     | MetadumpNotAllowed = 75uy
     | MgdumpNotAllowed = 76uy
+    /// A command of a client that must authenticate first.
+    | Unauthenticated = 96uy
+    /// The user is unknown, or has another password.
+    | AuthenticationFailure = 97uy
+    /// The data of an authentication has no space between user and password.
+    | BadAuthenticationFormat = 98uy
+    /// The data of an authentication does not end where it was announced to.
+    | BadTermination = 99uy
+    | AuthenticationTooLong = 100uy
 
 /// The counters of `stats` that one command adds one to. `Counter.names` says what they are called there.
 [<Flags>]
@@ -156,6 +165,8 @@ type Counters =
     | TouchHits = 0x8000u
     | TouchMisses = 0x10000u
     | StoreTooLarge = 0x20000u
+    | AuthCmds = 0x40000u
+    | AuthErrors = 0x80000u
 
 /// The counters by name.
 [<RequireQualifiedAccess>]
@@ -181,6 +192,8 @@ module Counter =
         "touch_hits"
         "touch_misses"
         "store_too_large"
+        "auth_cmds"
+        "auth_errors"
     |]
 
 /// What the parser made of the bytes it was given.

@@ -63,6 +63,11 @@ module Reply =
         | ReplyCode.DetailNotAllowed -> "CLIENT_ERROR stats detail not allowed"
         | ReplyCode.MetadumpNotAllowed -> "ERROR metadump not allowed"
         | ReplyCode.MgdumpNotAllowed -> "ERROR key dump not allowed"
+        | ReplyCode.Unauthenticated -> "CLIENT_ERROR unauthenticated"
+        | ReplyCode.AuthenticationFailure -> "CLIENT_ERROR authentication failure"
+        | ReplyCode.BadAuthenticationFormat -> "CLIENT_ERROR bad authentication token format"
+        | ReplyCode.BadTermination -> "CLIENT_ERROR bad command line termination"
+        | ReplyCode.AuthenticationTooLong -> "CLIENT_ERROR auth token too long"
         | _ -> ""
 
     let private lines: byte[][] =

@@ -79,8 +79,8 @@ type PeerKind =
     /// LsmFs itself, as it is installed: the same conversations, through its sockets and its store.
     | LsmFs
 
-/// A running peer.
-type Peer(kind: PeerKind, path: string) =
+/// A running peer; `more` goes behind its arguments.
+type Peer(kind: PeerKind, path: string, more: string) =
     let port = freePort ()
     let dataFolder = lazy (Directory.CreateTempSubdirectory "lsmfs-peer-")
 
@@ -91,7 +91,7 @@ type Peer(kind: PeerKind, path: string) =
         | Memcached -> "-l 127.0.0.1 -U 0 -u root -m 64 -W -o no_modern"
         | LsmFs -> $"-l 127.0.0.1 --durability os --data {dataFolder.Value.FullName}"
 
-    let start = ProcessStartInfo(path, $"-p {port} {arguments}")
+    let start = ProcessStartInfo(path, $"-p {port} {arguments} {more}")
     do start.RedirectStandardOutput <- true
     do start.RedirectStandardError <- true
 
@@ -134,17 +134,20 @@ type Peer(kind: PeerKind, path: string) =
             if dataFolder.IsValueCreated then
                 dataFolder.Value.Delete true
 
-/// A test that needs a peer.
-let peerTest (name: string) (body: Peer -> unit) : Test =
+/// A test that needs a peer with more arguments, which are asked for when it runs.
+let peerTestWith (name: string) (more: unit -> string) (body: Peer -> unit) : Test =
     match program with
     | Some path ->
         testCase name
         <| fun () ->
-            use peer = new Peer(Memcached, path)
+            use peer = new Peer(Memcached, path, more ())
             body peer
     | None when isRequired ->
         testCase name <| fun () -> failtest "memcached is not installed and LSMFS_REQUIRE_PEERS is 1"
     | None -> ptestCase name <| fun () -> failtest "memcached is not installed"
+
+/// A test that needs a peer.
+let peerTest (name: string) (body: Peer -> unit) : Test = peerTestWith name (fun () -> "") body
 
 /// A test of LsmFs itself, when LSMFS_PROGRAM says where its program is; no test otherwise.
 let programTest (name: string) (body: Peer -> unit) : Test list =
@@ -154,6 +157,6 @@ let programTest (name: string) (body: Peer -> unit) : Test list =
     | path -> [
         testCase name
         <| fun () ->
-            use peer = new Peer(LsmFs, path)
+            use peer = new Peer(LsmFs, path, "")
             body peer
       ]
