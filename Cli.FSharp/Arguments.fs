@@ -29,6 +29,7 @@ type ServeArguments =
     | [<AltCommandLine("-F")>] Disable_Flush_All
     | [<AltCommandLine("-X")>] Disable_Dumping
     | [<AltCommandLine("-W")>] Disable_Watch
+    | [<AltCommandLine("-Y"); EqualsAssignment>] Auth_File of file: string
     | [<AltCommandLine("-e"); EqualsAssignment>] Memory_File of file: string
     | [<AltCommandLine("-o"); EqualsAssignment>] Extended of options: string
     | [<AltCommandLine("-N"); EqualsAssignment>] Napi_Ids of number: string
@@ -66,6 +67,7 @@ type ServeArguments =
         | Max_Item_Size _ -> "-I", Meaning.Works
         | Disable_Flush_All -> "-F", Meaning.Works
         | Disable_Dumping -> "-X", Meaning.Works
+        | Auth_File _ -> "-Y", Meaning.Works
         | Extended _ -> "-o", Meaning.Works
         | Data _ -> "--data", Meaning.Works
         | Durability _ -> "--durability", Meaning.Works
@@ -93,6 +95,8 @@ type ServeArguments =
             | Max_Item_Size _ -> "largest value, 1k to 1024m and at most half of -m (default: 1m)"
             | Disable_Flush_All -> "refuse flush_all"
             | Disable_Dumping -> "refuse stats cachedump, stats detail, lru_crawler metadump and mgdump"
+            | Auth_File _ ->
+                "file of users who may connect, user:password on each line; clients authenticate with a set, and SIGHUP reads it again"
             | Extended _ -> "options separated by commas, name, no_name or name=value"
             | Data _ -> "folder of the data, created when missing (default: ./data)"
             | Durability _ ->

@@ -50,6 +50,12 @@ type CommandLine private () =
             let! compression =
                 valueOf (results.TryGetResult ServeArguments.Compression) Values.parseCompression Compression.Lz4
 
+            let! passwordFile =
+                valueOf
+                    (results.TryGetResult Auth_File)
+                    (fun text -> Values.parseFile "-Y" text |> Result.map ValueSome)
+                    ValueNone
+
             let! extended = ExtendedOptions.parse (results.GetResults Extended)
             let! sockets = SocketFlags.read results extended
             do! valueOf (results.TryGetResult Udp_Port) Values.checkUdpPort ()
@@ -99,6 +105,7 @@ type CommandLine private () =
                         Notice.ofMemoryLimit memoryLimit memoryBudget
                     yield! Notice.linesOf given
                 ]
+                PasswordFile = passwordFile
             }
         }
 

@@ -106,6 +106,8 @@ type ServeOptions = {
     Compression: Compression
     /// What clients may not do.
     Restrictions: Restrictions
+    /// The file of users and passwords that clients authenticate with, as given; none: nobody has to.
+    PasswordFile: string voption
     /// What is to be said before serving: flags of memcached that have no effect here.
     Notices: IReadOnlyList<Notice>
 }

@@ -48,7 +48,7 @@ internal static class ServeCommand
     /// <summary>One line on stderr about a failure, and the exit code for it.</summary>
     private static int Report(Exception failure, int verbosity)
     {
-        var isKnown = failure is StoreException or ListenException;
+        var isKnown = failure is StoreException or ListenException or UnusableFileException;
         var message = OneLineFormatter.InOneLine(failure.Message);
         Console.Error.WriteLine(
             isKnown ? $"lsmfs: {message}"

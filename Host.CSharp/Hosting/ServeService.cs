@@ -1,4 +1,5 @@
 using System.Net;
+using System.Runtime.InteropServices;
 using LsmFs.Cli;
 using LsmFs.Engine;
 using Microsoft.Extensions.Hosting;
@@ -14,6 +15,7 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
 {
     private Store? _store;
     private Server? _server;
+    private PosixSignalRegistration? _reload;
 
     /// <summary>Opens the store, which may replay its log, and starts to serve it.</summary>
     public Task StartAsync(CancellationToken cancellationToken)
@@ -23,6 +25,8 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
             LogNotice(logger, notice.IsWarning ? LogLevel.Warning : LogLevel.Information, notice.Text);
         }
 
+        // First: whoever mistyped a name need not wait for the store.
+        var passwords = options.PasswordFile.IsSome ? new PasswordFile(options.PasswordFile.Value, logger) : null;
         var sockets = options.Sockets;
         var listenPoints = sockets.UnixSocket.IsSome
             ? AddressResolver.OfSocket(sockets.UnixSocket.Value, BindingProtocol.Negotiating)
@@ -52,9 +56,16 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
             ValueLengthMax = options.ValueSizeBytesMax,
             Version = Reply.memcachedRelease,
             Restrictions = options.Restrictions,
+            Passwords = passwords,
         };
-        _server = Server.Start(serverOptions, _store, logger);
-        WritePortsFile(_server.EndPoints);
+        var server = Server.Start(serverOptions, _store, logger);
+        _server = server;
+        WritePortsFile(server.EndPoints);
+        _reload = PosixSignalRegistration.Create(PosixSignal.SIGHUP, context =>
+        {
+            context.Cancel = true;
+            server.Reload();
+        });
 
         LogServing(
             logger,
@@ -84,6 +95,7 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
     /// <summary>Closes the store if <see cref="StopAsync"/> did not: a start that failed half way is not stopped.</summary>
     public void Dispose()
     {
+        _reload?.Dispose();
         _store?.Dispose();
         _store = null;
     }

@@ -27,6 +27,11 @@ internal sealed partial class Connection
     {
         int consumed = 0;
 
+        if (_passwords is not null && !TryAuthenticate(_passwords, input, ref consumed))
+        {
+            return consumed;
+        }
+
         while (_output is null && _awaited is null && _dump is null && !_isWaiting && !_isClosing && !_isClosed)
         {
             if (_workLeft <= 0)

@@ -137,6 +137,12 @@ public sealed class Server : IAsyncDisposable
     /// <summary>Stops, see <see cref="StopAsync"/>.</summary>
     public async ValueTask DisposeAsync() => await StopAsync().ConfigureAwait(false);
 
+    /// <summary>
+    /// Reads the files again that the operator may change while the server runs: passwords. One that cannot be used changes nothing; the log
+    /// tells either. Any thread; may wait for the disk.
+    /// </summary>
+    public void Reload() => Options.Passwords?.Reload();
+
     /// <summary>Everything that plain `stats` reports, in its order.</summary>
     public IReadOnlyList<KeyValuePair<string, string>> Statistics() => ServerStatistics.General(this);
 

@@ -47,6 +47,8 @@ public sealed record ServerOptions
 
     /// <summary>What the operator forbade to all clients.</summary>
     public Restrictions Restrictions { get; init; }
+    /// <summary>Who may authenticate; null: nobody has to.</summary>
+    public PasswordFile? Passwords { get; init; }
 
     /// <summary>Where idle connections see the time.</summary>
     public TimeProvider Clock { get; init; } = TimeProvider.System;

@@ -60,9 +60,6 @@ internal static class ServerStatistics
         }
 
         Add(list, "conn_yields", counters.Yields);
-        // There is no password to count these for.
-        Add(list, "auth_cmds", 0);
-        Add(list, "auth_errors", 0);
         Add(list, "idle_kicks", counters.IdleKicks);
         Add(list, "bytes_read", counters.BytesRead);
         Add(list, "bytes_written", counters.BytesWritten);
@@ -103,6 +100,7 @@ internal static class ServerStatistics
         Add(list, "tcp_backlog", server.Options.BacklogCount);
         Add(list, "binding_protocol", "ascii");
         Add(list, "auth_enabled_sasl", "no");
+        Add(list, "auth_enabled_ascii", server.Options.Passwords?.FilePath ?? "no");
         Add(list, "item_size_max", server.Options.ValueLengthMax);
         Add(list, "maxconns_fast", server.Options.RefusesAtLimit ? "yes" : "no");
         Add(list, "flush_enabled", "yes");

@@ -55,6 +55,7 @@ let tests =
                 Durability = Durability.Sync
                 Compression = Compression.Lz4
                 Restrictions = { NoFlush = false; NoDump = false }
+                PasswordFile = ValueNone
                 Notices = []
             }
 
@@ -75,6 +76,7 @@ let tests =
                 Durability = Durability.Os
                 Compression = Compression.Zstd
                 Restrictions = { NoFlush = true; NoDump = true }
+                PasswordFile = ValueNone
                 Notices = []
             }
 

@@ -27,6 +27,8 @@ type Setting = {
     IdleTimeoutSeconds: int
     RequestCountMaxPerTurn: int
     Clock: TimeProvider
+    /// A file of passwords; none: nobody has to authenticate.
+    PasswordPath: string option
 }
 
 let private transports = [
@@ -45,6 +47,7 @@ let private setting transport durability = {
     IdleTimeoutSeconds = 0
     RequestCountMaxPerTurn = 2048
     Clock = TimeProvider.System
+    PasswordPath = None
 }
 
 /// The test on every transport, commits completing within the turn (`Memory`) and on another thread (`Sync`).
@@ -85,7 +88,11 @@ type Served(setting: Setting, restrictions: Restrictions) =
                 ValueLengthMax = ProtocolLimits.valueLengthMaxDefault,
                 Version = "1.2.3",
                 Restrictions = restrictions,
-                Transport = setting.Transport
+                Transport = setting.Transport,
+                Passwords =
+                    (match setting.PasswordPath with
+                     | Some path -> PasswordFile(path, NullLogger.Instance)
+                     | None -> null)
             ),
             store,
             NullLogger.Instance
