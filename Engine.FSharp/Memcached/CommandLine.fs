@@ -381,7 +381,7 @@ module internal CommandLine =
             then
                 state.SwallowBytes <- int64 length + 2L
 
-            rejected ReplyCode.Error (Tokens.endInNoreply line tokens count 1) consumed
+            rejected ReplyCode.Error (Tokens.endInNoreply line tokens count 0) consumed
 
     /// Parses the line whose newline is at `lineEnd`, and the value behind it.
     let parse

@@ -41,6 +41,7 @@ type PeerConnection(port: int) =
     do client.Connect(IPAddress.Loopback, port)
     let stream = client.GetStream()
     do stream.ReadTimeout <- 10_000
+    do client.NoDelay <- true
     let buffer: byte[] = Array.zeroCreate 65536
 
     /// Sends bytes, and reads until `isEnough` says so or the peer closes. Returns the answer and whether it closed.
@@ -70,6 +71,71 @@ type PeerConnection(port: int) =
         sender.Wait()
         answer.ToString(), isClosed
 
+    /// Sends pieces of a request one by one while it reads what comes back, until `isEnough` says so or the peer closes; after the last request
+    /// of a connection the sending side is closed, which ends the peer's side too once it has answered. Returns the answer and whether it closed.
+    member _.Exchange(pieces: byte[] list, isLast: bool, isEnough: ReadOnlyMemory<byte> -> bool) : byte[] * bool =
+        let socket = client.Client
+        socket.Blocking <- false
+        use answer = new MemoryStream()
+        let mutable remaining = pieces
+        let mutable sent = 0
+        let mutable isClosed = false
+        let mutable isFinished = false
+        let waitMicroseconds = 10_000_000
+        let watch = Stopwatch.StartNew()
+
+        let receive () =
+            let mutable error = SocketError.Success
+            let count = socket.Receive(buffer, 0, buffer.Length, SocketFlags.None, &error)
+
+            if error = SocketError.Success then
+                answer.Write(buffer, 0, count)
+                isClosed <- count = 0
+            elif error = SocketError.ConnectionReset || error = SocketError.ConnectionAborted then
+                isClosed <- true
+            elif error <> SocketError.WouldBlock then
+                raise (SocketException(int error))
+
+        while not isFinished do
+            match remaining with
+            | piece :: rest ->
+                let mutable error = SocketError.Success
+                let count = socket.Send(piece, sent, piece.Length - sent, SocketFlags.None, &error)
+
+                if error = SocketError.WouldBlock then
+                    // The peer waits for its answers to be read.
+                    receive ()
+                elif error <> SocketError.Success then
+                    // A peer that closes early refuses the rest.
+                    remaining <- []
+                else
+                    sent <- sent + count
+
+                    if sent = piece.Length then
+                        remaining <- rest
+                        sent <- 0
+
+                if remaining.IsEmpty && isLast && error = SocketError.Success then
+                    try
+                        socket.Shutdown SocketShutdown.Send
+                    with :? SocketException ->
+                        ()
+            | [] ->
+                isFinished <-
+                    isClosed
+                    || (not isLast && isEnough (ReadOnlyMemory<byte>(answer.GetBuffer(), 0, int answer.Length)))
+
+                if not isFinished then
+                    let isReady = socket.Poll(waitMicroseconds, SelectMode.SelectRead)
+
+                    if not isReady && watch.ElapsedMilliseconds >= 10_000L then
+                        let told = ofLatin (ReadOnlySpan<byte>(answer.GetBuffer(), 0, int answer.Length))
+                        failtestf "no end of the answer, so far %A" (told.Substring(max 0 (told.Length - 300)))
+
+                    receive ()
+
+        answer.ToArray(), isClosed
+
     interface IDisposable with
         member _.Dispose() = client.Dispose()
 
@@ -88,7 +154,8 @@ type Peer(kind: PeerKind, path: string, more: string) =
         match kind with
         // Without the thread that reorders items: while it holds one, incr and decr do not leave blanks behind a shorter number. Nor is it to be watched:
         // it would never answer again.
-        | Memcached -> "-l 127.0.0.1 -U 0 -u root -m 64 -W -o no_modern"
+        // One thread: an answer is off its hands before it reads what comes next, whichever connection that comes from.
+        | Memcached -> "-l 127.0.0.1 -U 0 -u root -m 64 -W -t 1 -o no_modern"
         | LsmFs -> $"-l 127.0.0.1 --durability os --data {dataFolder.Value.FullName}"
 
     let start = ProcessStartInfo(path, $"-p {port} {arguments} {more}")
@@ -159,4 +226,15 @@ let programTest (name: string) (body: Peer -> unit) : Test list =
         <| fun () ->
             use peer = new Peer(LsmFs, path, "")
             body peer
+      ]
+
+/// A test of LsmFs itself beside a memcached, when LSMFS_PROGRAM says where the program is; no test otherwise.
+let pairTest (name: string) (body: Peer -> Peer -> unit) : Test list =
+    match Environment.GetEnvironmentVariable "LSMFS_PROGRAM" with
+    | null
+    | "" -> []
+    | path -> [
+        peerTest name (fun peer ->
+            use program = new Peer(LsmFs, path)
+            body peer program)
       ]
