@@ -77,7 +77,11 @@ module ExtendedOptions =
         "lru_crawler_sleep" |> ofNumber Because.noCrawler 0L 1000000L
         "lru_crawler_tocrawl" |> ofNumber Because.noCrawler 0L 4294967295L
         "read_buf_mem_limit"
-        |> ofNumber "the buffers of a connection are as large as its unfinished command and its replies" 0L most
+        |> row
+            (OptionValue.Needed(number "read_buf_mem_limit" 0L most))
+            (Meaning.Missing
+                "the buffers of connections have no limit in common, each is as large as its unfinished command and its replies")
+            ""
         "lru_maintainer" |> without Because.noLru
         "no_lru_maintainer" |> without Because.noLru
         "hot_lru_pct" |> ofNumber Because.noLru 1L 80L

@@ -69,7 +69,7 @@ let private memcachedFlags =
     ]
     |> List.map (fun flag -> $"-{flag[0]}", $"--{flag[1..]}")
 
-let private declared =
+let internal declared =
     Argu.ArgumentParser.Create<ServeArguments>().GetArgumentCases()
     |> List.map (fun case -> case.CommandLineNames.Value)
 
