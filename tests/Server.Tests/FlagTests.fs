@@ -97,6 +97,9 @@ let private verdicts = [
     "-o no_hashpower", OnlyLsmFsServes "as an unknown one"
 ]
 
+let private unit =
+    File.ReadAllLines(Path.Combine(__SOURCE_DIRECTORY__, "..", "..", "packaging", "lsmfs.service"))
+
 /// Whether memcached serves with these flags: it is given a port, and asked until it answers or is gone.
 let private memcachedServes (path: string) (line: string) : bool =
     let port = Ports.take ()
@@ -273,6 +276,29 @@ let tests =
 
                     Expect.equal serves (verdict.IsBothServe || verdict.IsOnlyLsmFsServes) line
         ]
+
+        testCase "the unit for systemd starts lsmfs with flags that work"
+        <| fun () ->
+            let command = unit |> Array.find _.StartsWith("ExecStart=/opt/lsmfs/lsmfs ")
+            let written = words command |> List.tail
+            let options = words "-m 1024 -c 4096 -l 127.0.0.1,::1"
+            Expect.exists unit _.Contains(String.concat " " options) "the example"
+
+            match CommandLine.Parse(Array.ofList ((written |> List.except [ "$OPTIONS" ]) @ options)) with
+            | Serve options ->
+                Expect.equal options.DataFolder "/var/lib/lsmfs" "where StateDirectory= is"
+                Expect.isEmpty options.Notices "nothing to say"
+            | other -> failtest $"the unit's command line gave {other}"
+
+        Peer.test "systemd takes the unit" "systemd-analyze" (Executable.tryFind "systemd-analyze")
+        <| fun analyze ->
+            use folder = new TemporaryFolder()
+            let path = folder.At "lsmfs.service"
+            // The program is where the tests built it, not where it is installed.
+            File.WriteAllLines(path, unit |> Array.map _.Replace("/opt/lsmfs/lsmfs serve", $"{Executable.lsmfs} serve"))
+            let verified = Executable.run analyze [ "verify"; "--man=no"; path ]
+            Expect.isEmpty verified.Errors "nothing to say"
+            Expect.equal verified.ExitCode 0 "the unit"
 
         testSequenced
         <| testList "Memcached peers" [
