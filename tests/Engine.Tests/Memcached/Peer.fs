@@ -235,6 +235,6 @@ let pairTest (name: string) (body: Peer -> Peer -> unit) : Test list =
     | "" -> []
     | path -> [
         peerTest name (fun peer ->
-            use program = new Peer(LsmFs, path)
+            use program = new Peer(LsmFs, path, "")
             body peer program)
       ]
