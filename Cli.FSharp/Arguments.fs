@@ -25,6 +25,7 @@ type ServeArguments =
     | [<AltCommandLine("-R"); EqualsAssignment>] Max_Reqs_Per_Event of number: string
     | [<AltCommandLine("-C")>] Disable_Cas
     | [<AltCommandLine("-b"); EqualsAssignment>] Listen_Backlog of number: string
+    | [<AltCommandLine("-B"); EqualsAssignment>] Protocol of protocol: string
     | [<AltCommandLine("-I"); EqualsAssignment>] Max_Item_Size of size: string
     | [<AltCommandLine("-F")>] Disable_Flush_All
     | [<AltCommandLine("-X")>] Disable_Dumping
@@ -64,6 +65,7 @@ type ServeArguments =
         | Threads _ -> "-t", Meaning.Works
         | Max_Reqs_Per_Event _ -> "-R", Meaning.Works
         | Listen_Backlog _ -> "-b", Meaning.Works
+        | Protocol _ -> "-B", Meaning.Works
         | Max_Item_Size _ -> "-I", Meaning.Works
         | Disable_Flush_All -> "-F", Meaning.Works
         | Disable_Dumping -> "-X", Meaning.Works
@@ -92,6 +94,8 @@ type ServeArguments =
             | Max_Reqs_Per_Event _ ->
                 "commands or keys of one connection, and half kilobytes of its replies, before others get their turn (default: 2048)"
             | Listen_Backlog _ -> "connections that the system holds until they are accepted (default: 1024)"
+            | Protocol _ ->
+                "what clients may speak: ascii, the text protocol and its meta commands; binary; auto, either (default: auto)"
             | Max_Item_Size _ -> "largest value, 1k to 1024m and at most half of -m (default: 1m)"
             | Disable_Flush_All -> "refuse flush_all"
             | Disable_Dumping -> "refuse stats cachedump, stats detail, lru_crawler metadump and mgdump"

@@ -42,6 +42,8 @@ type CommandLine private () =
             let! valueSize =
                 valueOf (results.TryGetResult Max_Item_Size) Values.parseValueSize Values.valueSizeBytesDefault
 
+            let! protocol = valueOf (results.TryGetResult Protocol) Values.parseProtocol BindingProtocol.Negotiating
+
             let! folder = valueOf (results.TryGetResult Data) Values.parseDataFolder Values.dataFolderDefault
 
             let! durability =
@@ -74,8 +76,6 @@ type CommandLine private () =
             do!
                 if addresses |> List.exists (fun address -> address.Tls <> ListenTls.Default) then
                     Error "notls:, btls: and mtls: of -l are for a server with TLS, which this is not"
-                elif addresses |> List.exists (fun address -> address.Protocol = ValueSome BindingProtocol.Binary) then
-                    Error "proto[binary] of -l: the binary protocol is not spoken"
                 else
                     Ok()
 
@@ -87,6 +87,7 @@ type CommandLine private () =
 
             return {
                 Addresses = addresses
+                Protocol = protocol
                 Sockets = sockets
                 ConnectionCountMax = connectionCount
                 ThreadCount = threadCount

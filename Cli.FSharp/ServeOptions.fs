@@ -87,6 +87,8 @@ type SocketOptions = {
 type ServeOptions = {
     /// Where to listen; at least one.
     Addresses: IReadOnlyList<ListenAddress>
+    /// What clients may speak where the address does not say.
+    Protocol: BindingProtocol
     Sockets: SocketOptions
     /// Connections open at the same time, at least 1.
     ConnectionCountMax: int

@@ -176,6 +176,15 @@ module Values =
         |> Option.map int
         |> orRefuse "-I" (fun () -> "a size from 1k to 1024m, such as 512k or 4m") text
 
+    /// The value of `-B`.
+    let parseProtocol (text: string) : Result<BindingProtocol, string> =
+        match text with
+        | "auto" -> Some BindingProtocol.Negotiating
+        | "ascii" -> Some BindingProtocol.Ascii
+        | "binary" -> Some BindingProtocol.Binary
+        | _ -> None
+        |> orRefuse "-B" (fun () -> "auto, ascii or binary") text
+
     /// The value of `--durability`.
     let parseDurability (text: string) : Result<Durability, string> =
         match text with

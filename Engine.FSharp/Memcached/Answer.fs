@@ -35,6 +35,7 @@ module Answer =
     /// What a hit sends behind its head: nothing when the client did not ask for the value.
     let hitValue (command: inref<Command>) (entry: Entry) : ReadOnlySpan<byte> =
         match command.Dialect with
+        | Dialect.Binary -> entry.Value
         | _ ->
             notText ()
             entry.Value
@@ -42,6 +43,7 @@ module Answer =
     /// What a hit sends behind the value.
     let hitTail (command: inref<Command>) (entry: Entry) : ReadOnlySpan<byte> =
         match command.Dialect with
+        | Dialect.Binary -> ReadOnlySpan<byte>.Empty
         | _ ->
             notText ()
             entry.Value
@@ -55,6 +57,7 @@ module Answer =
         (context: AnswerContext)
         : int =
         match command.Dialect with
+        | Dialect.Binary -> BinaryReply.writeHitHead target input entry.Flags entry.ValueLength entry.Cas
         | _ ->
             notText ()
             0
@@ -62,6 +65,7 @@ module Answer =
     /// Writes the answer to a miss; returns its length, at most `headLengthMax`, and 0 when the client wants none.
     let writeMiss (target: Span<byte>) (command: inref<Command>) (input: ReadOnlySpan<byte>) : int =
         match command.Dialect with
+        | Dialect.Binary -> BinaryReply.writeMiss target input
         | _ ->
             notText ()
             0
@@ -83,6 +87,34 @@ module Answer =
             buffer.Truncate(start + length)
         | reply -> buffer.Append(Reply.line reply)
 
+    let private appendBinaryChange
+        (buffer: ByteBuffer)
+        (input: ReadOnlySpan<byte>)
+        (change: Change)
+        (current: Entry voption)
+        (context: AnswerContext)
+        : unit =
+        let start = buffer.Length
+        let target = buffer.Reserve BinaryReply.lengthMax
+
+        let length =
+            match change.Reply with
+            | ReplyCode.Value ->
+                let entry = current.Value
+                BinaryReply.writeHitHead target input entry.Flags entry.ValueLength entry.Cas
+            | ReplyCode.Touched -> BinaryReply.writeHitHead target input change.Flags 0 context.Cas
+            | ReplyCode.Number -> BinaryReply.writeNumber target input change.Number context.Cas
+            | ReplyCode.NotFound -> BinaryReply.writeMiss target input
+            // Only what was put has a cas unique.
+            | reply ->
+                BinaryReply.writeCode target input reply (if change.Kind = ChangeKind.Put then context.Cas else 0UL)
+
+        buffer.Truncate(start + length)
+
+        if change.Reply = ReplyCode.Value then
+            let entry = current.Value
+            buffer.Append entry.Value
+
     /// Appends the answer to a command that was decided (`Execute.decide`); `current` is the entry that the decision was about. Before the change is
     /// carried out: the current entry is only good until then. O(value), no allocation beside the buffer's.
     let appendChange
@@ -94,14 +126,40 @@ module Answer =
         (context: AnswerContext)
         : unit =
         match command.Dialect with
+        | Dialect.Binary -> appendBinaryChange buffer input change current context
         | _ -> appendTextChange buffer &command change current
 
-    /// Room for any refusal whose reason has this many characters, in bytes.
-    let refusalLengthMax (reason: string) : int = Reply.serverErrorLength reason
+    /// Room for the fixed replies of every dialect, in bytes.
+    let codeLengthMax: int = max Reply.lineLengthMax BinaryReply.lengthMax
+
+    /// Writes a fixed reply to what stands at the start of `input`; returns the length, at most `codeLengthMax`.
+    let writeCode (target: Span<byte>) (dialect: Dialect) (input: ReadOnlySpan<byte>) (reply: ReplyCode) : int =
+        match dialect with
+        | Dialect.Binary -> BinaryReply.writeCode target input reply 0UL
+        | _ ->
+            let line = Reply.line reply
+            line.CopyTo target
+            line.Length
+
+    /// Writes the answer to `version`, which is ASCII and short; returns its length.
+    let writeVersion
+        (target: Span<byte>)
+        (command: inref<Command>)
+        (input: ReadOnlySpan<byte>)
+        (version: string)
+        : int =
+        match command.Dialect with
+        | Dialect.Binary -> BinaryReply.writeVersion target input version
+        | _ -> Reply.writeVersion target version
+
+    /// Room for any refusal for this reason, in bytes.
+    let refusalLengthMax (reason: string) : int =
+        max (Reply.serverErrorLength reason) (BinaryReply.refusalLength reason)
 
     /// Writes that the server cannot carry the command out; returns the length, at most `refusalLengthMax`. The reason is ASCII.
     let writeRefusal (target: Span<byte>) (command: inref<Command>) (input: ReadOnlySpan<byte>) (reason: string) : int =
         match command.Dialect with
+        | Dialect.Binary -> BinaryReply.writeRefusal target input reason
         | _ -> Reply.writeServerError target reason
 
     /// Appends that the server cannot carry the command out. The reason is ASCII.

@@ -36,6 +36,8 @@ type Verb =
     | CacheMemlimit = 40uy
     /// A `flush_all` on a server that was told to refuse it: it only counts.
     | FlushRefused = 41uy
+    /// Answered, and nothing else: what follows the answers to the quiet commands before it. Only in the binary protocol.
+    | Noop = 50uy
 
 /// How a command was written, and so how it is answered.
 type Dialect =
@@ -64,7 +66,7 @@ type Command = {
     Exptime: int32
     /// The cas unique of `cas`, the delta of `incr` and `decr`, the level of `verbosity`, the MiB of `cache_memlimit`.
     Number: uint64
-    /// The value of a storage command.
+    /// The value of a storage command; the initial number of a binary `incr` or `decr`.
     ValueOffset: int
     ValueLength: int
 }
@@ -206,12 +208,14 @@ type ParseStepKind =
     | Rejected = 2uy
     /// The connection cannot go on: close it without a word.
     | Close = 3uy
+    /// The connection cannot go on: send `Reply`, and close it.
+    | RejectedForGood = 4uy
 
 /// One step of the parser.
 [<Struct>]
 type ParseStep = {
     Kind: ParseStepKind
-    /// The answer to a rejected line.
+    /// The answer to what was rejected.
     Reply: ReplyCode
     /// What a rejected line counts as.
     Counters: Counters

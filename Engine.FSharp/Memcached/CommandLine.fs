@@ -58,6 +58,12 @@ module internal CommandLine =
         WantedBytes = 0
     }
 
+    /// Drops bytes of a refused value.
+    let swallow (state: byref<ParserState>) (input: ReadOnlySpan<byte>) : ParseStep =
+        let dropped = int (min state.SwallowBytes (int64 input.Length))
+        state.SwallowBytes <- state.SwallowBytes - int64 dropped
+        rejected ReplyCode.None true dropped
+
     let inline withoutKey (verb: Verb) (noReply: bool) : Command = {
         Verb = verb
         Dialect = Dialect.Text

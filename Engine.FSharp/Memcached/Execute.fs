@@ -117,6 +117,13 @@ module Execute =
         Tail = ReadOnlySpan<byte>.Empty
     }
 
+    /// When the entry of this command expires. An exptime of the binary protocol has no sign.
+    let inline private expiryOf (command: inref<Command>) (now: uint32) : uint32 =
+        if command.Dialect = Dialect.Binary && command.Exptime < 0 then
+            uint32 command.Exptime
+        else
+            expirySeconds command.Exptime now
+
     let inline private value (command: inref<Command>) (input: ReadOnlySpan<byte>) =
         input.Slice(command.ValueOffset, command.ValueLength)
 
@@ -124,7 +131,7 @@ module Execute =
         answer &command ReplyCode.Stored counters with
             Kind = ChangeKind.Put
             Flags = command.Flags
-            ExpirySeconds = expirySeconds command.Exptime now
+            ExpirySeconds = expiryOf &command now
             Head = value &command input
     }
 
@@ -200,6 +207,46 @@ module Execute =
                     Tail = ReadOnlySpan<byte>(blanks, 0, padding)
             }
 
+    /// A binary `incr` or `decr` of a key that is not there: it gets the initial number, unless the client does not want it to.
+    let private decideCreation
+        (command: inref<Command>)
+        (input: ReadOnlySpan<byte>)
+        (now: uint32)
+        (scratch: Span<byte>)
+        : Change =
+        if uint32 command.Exptime = BinaryFormat.doNotCreate then
+            decideArithmetic &command ValueNone scratch
+        else
+            let initial = Coding.readU64 input command.ValueOffset
+
+            {
+                answer &command ReplyCode.Number Counters.None with
+                    Kind = ChangeKind.Put
+                    ExpirySeconds = expiryOf &command now
+                    Number = initial
+                    Head = Span<byte>.op_Implicit(scratch.Slice(0, writeDigits initial scratch))
+            }
+
+    /// What a binary command counts as whose cas unique the item must have, and does not; none when it has, or the command asks for none.
+    let private tryRefuseCas
+        (command: inref<Command>)
+        (input: ReadOnlySpan<byte>)
+        (current: Entry voption)
+        : Counters voption =
+        let cas = BinaryFormat.cas input
+
+        match current with
+        | ValueSome entry when cas <> 0UL && cas <> entry.Cas ->
+            match command.Verb with
+            | Verb.Append
+            | Verb.Prepend -> ValueSome Counters.CmdSet
+            | Verb.Delete -> ValueSome Counters.None
+            // That an empty value is no number comes first.
+            | Verb.Incr
+            | Verb.Decr when entry.ValueLength > 0 -> ValueSome Counters.None
+            | _ -> ValueNone
+        | _ -> ValueNone
+
     /// `touch`, and one key of `gat`: value, flags and cas unique stay.
     let private decideTouch (command: inref<Command>) (current: Entry voption) now : Change =
         let isTouch = command.Verb = Verb.Touch
@@ -208,7 +255,10 @@ module Execute =
         | ValueNone ->
             answer
                 &command
-                (if isTouch then ReplyCode.NotFound else ReplyCode.None)
+                (if isTouch || command.Dialect = Dialect.Binary then
+                     ReplyCode.NotFound
+                 else
+                     ReplyCode.None)
                 (Counters.CmdTouch ||| Counters.TouchMisses)
         | ValueSome entry -> {
             answer
@@ -217,7 +267,7 @@ module Execute =
                 (Counters.CmdTouch ||| Counters.TouchHits) with
                 Kind = ChangeKind.Put
                 Flags = entry.Flags
-                ExpirySeconds = expirySeconds command.Exptime now
+                ExpirySeconds = expiryOf &command now
                 Cas = entry.Cas
                 Marks = entry.Marks
                 Head = entry.Value
@@ -230,8 +280,8 @@ module Execute =
 
     let private decideFlushAll (command: inref<Command>) now : Change =
         let at =
-            if command.Exptime > 0 then
-                expirySeconds command.Exptime now
+            if command.Exptime > 0 || command.Dialect = Dialect.Binary then
+                expiryOf &command now
             else
                 0u
 
@@ -241,10 +291,7 @@ module Execute =
                 ExpirySeconds = (if at <= now then 0u else at)
         }
 
-    /// Decides a write (`isWrite`). `current` is the live entry of the key, never one that is expired, flushed or deleted, and only looked at
-    /// when `needsCurrent`; of a `gat` with several keys it is the entry of one of them, and each has its own decision. `input` is the span the
-    /// command was parsed from, `scratch` has at least `ProtocolLimits.scratchLength` bytes. No allocation; O(digits of a number).
-    let decide
+    let private decideVerb
         (command: inref<Command>)
         (input: ReadOnlySpan<byte>)
         (current: Entry voption)
@@ -252,9 +299,6 @@ module Execute =
         (valueLengthMax: int)
         (scratch: Span<byte>)
         : Change =
-        if not (isWrite command.Verb) then
-            invalidOp "only writes are decided"
-
         match command.Verb with
         | Verb.Set -> store &command input nowSeconds Counters.CmdSet
         | Verb.Add ->
@@ -281,9 +325,33 @@ module Execute =
             else
                 answer &command ReplyCode.NotFound Counters.DeleteMisses
         | Verb.Incr
+        | Verb.Decr when command.Dialect = Dialect.Binary && current.IsNone ->
+            decideCreation &command input nowSeconds scratch
+        | Verb.Incr
         | Verb.Decr -> decideArithmetic &command current scratch
         | Verb.Touch
         | Verb.Gat
         | Verb.Gats -> decideTouch &command current nowSeconds
         | Verb.FlushRefused -> answer &command ReplyCode.FlushAllNotAllowed Counters.CmdFlush
         | _ -> decideFlushAll &command nowSeconds
+
+    /// Decides a write (`isWrite`). `current` is the live entry of the key, never one that is expired, flushed or deleted, and only looked at
+    /// when `needsCurrent`; of a `gat` with several keys it is the entry of one of them, and each has its own decision. `input` is the span the
+    /// command was parsed from, `scratch` has at least `ProtocolLimits.scratchLength` bytes. No allocation; O(digits of a number).
+    let decide
+        (command: inref<Command>)
+        (input: ReadOnlySpan<byte>)
+        (current: Entry voption)
+        (nowSeconds: uint32)
+        (valueLengthMax: int)
+        (scratch: Span<byte>)
+        : Change =
+        if not (isWrite command.Verb) then
+            invalidOp "only writes are decided"
+
+        if command.Dialect = Dialect.Binary then
+            match tryRefuseCas &command input current with
+            | ValueSome counters -> answer &command ReplyCode.Exists counters
+            | ValueNone -> decideVerb &command input current nowSeconds valueLengthMax scratch
+        else
+            decideVerb &command input current nowSeconds valueLengthMax scratch

@@ -136,9 +136,7 @@ module Parser =
         if input.IsEmpty then
             CommandLine.needMoreOf 0
         elif state.SwallowBytes > 0L then
-            let dropped = int (min state.SwallowBytes (int64 input.Length))
-            state.SwallowBytes <- state.SwallowBytes - int64 dropped
-            CommandLine.rejected ReplyCode.None true dropped
+            CommandLine.swallow &state input
         else
             let scanned = min state.ScannedBytes input.Length
             let found = input.Slice(scanned).IndexOf newline

@@ -29,8 +29,8 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
         var passwords = options.PasswordFile.IsSome ? new PasswordFile(options.PasswordFile.Value, logger) : null;
         var sockets = options.Sockets;
         var listenPoints = sockets.UnixSocket.IsSome
-            ? AddressResolver.OfSocket(sockets.UnixSocket.Value, BindingProtocol.Negotiating)
-            : AddressResolver.Resolve(options.Addresses, BindingProtocol.Negotiating);
+            ? AddressResolver.OfSocket(sockets.UnixSocket.Value, options.Protocol)
+            : AddressResolver.Resolve(options.Addresses, options.Protocol);
 
         var storeOptions = new StoreOptions
         {

@@ -66,7 +66,7 @@ internal sealed partial class Connection
 
         for (int count = 0; count < LookAheadKeysMax && _wanted.Count < LookAheadBlocksMax && _workLeft > 0; count++)
         {
-            ReadOnlySpan<byte> key = Parser.nextKey(keys, ref position);
+            ReadOnlySpan<byte> key = NextKey(keys, ref position);
 
             if (key.IsEmpty)
             {
@@ -84,6 +84,10 @@ internal sealed partial class Connection
         _awaited = read.TryAwait(this) ? read : null;
         return _awaited is not null;
     }
+
+    /// <summary>The next key of a retrieval, or of the binary gets that follow each other; empty when there is none.</summary>
+    private ReadOnlySpan<byte> NextKey(ReadOnlySpan<byte> keys, ref int position) =>
+        _isBinary ? BinaryParser.nextKey(keys, ref position) : Parser.nextKey(keys, ref position);
 
     /// <summary>The command that needed the blocks is done with.</summary>
     private void ReleaseBlocks()

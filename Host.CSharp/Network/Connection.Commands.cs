@@ -70,7 +70,9 @@ internal sealed partial class Connection
         // Whoever does not carry out a step must parse it again, from the state before it.
         ParserState before = _parser;
         Command command = default;
-        ParseStep step = Parser.parse(loop.Server.Options.ValueLengthMax, ref _parser, input, ref command);
+        ParseStep step = _isBinary
+            ? BinaryParser.parse(loop.Server.Options.ValueLengthMax, ref _parser, input, ref command)
+            : Parser.parse(loop.Server.Options.ValueLengthMax, ref _parser, input, ref command);
 
         if (loop.Server.Options.Restrictions.NoFlush)
         {
@@ -89,12 +91,17 @@ internal sealed partial class Connection
                 _isClosing = true;
                 return false;
 
-            case ParseStepKind.Rejected when step.Reply == ReplyCode.None || TryAnswer(step.Reply):
+            case ParseStepKind.Rejected when step.Reply == ReplyCode.None || TryAnswer(step.Reply, input):
                 loop.Counters.Count(step.Counters);
                 consumed += step.ConsumedBytes;
                 return true;
 
-            case ParseStepKind.Parsed when TryCarryOut(in command, input[..step.ConsumedBytes], ref consumed):
+            case ParseStepKind.RejectedForGood when TryAnswer(step.Reply, input):
+                loop.Counters.Count(step.Counters);
+                _isClosing = true;
+                return false;
+
+            case ParseStepKind.Parsed when TryCarryOut(in command, input, step.ConsumedBytes, ref consumed):
                 return true;
 
             default:
@@ -103,8 +110,10 @@ internal sealed partial class Connection
         }
     }
 
-    private bool TryCarryOut(in Command command, ReadOnlySpan<byte> input, ref int consumed)
+    private bool TryCarryOut(in Command command, ReadOnlySpan<byte> received, int length, ref int consumed)
     {
+        ReadOnlySpan<byte> input = received[..length];
+
         switch (command.Verb)
         {
             // The retrieval itself consumes the line, at its end.
@@ -118,20 +127,20 @@ internal sealed partial class Connection
                 _retrieval.ConsumedBytes = input.Length;
                 return true;
 
-            case Verb.Get or Verb.Gets when command.Dialect != Dialect.Text && TryFetch(in command, input):
+            case Verb.Get or Verb.Gets when command.Dialect != Dialect.Text && TryFetch(in command, input, Following(received, length)):
                 break;
 
-            case Verb.Version or Verb.Verbosity or Verb.CacheMemlimit or Verb.Quit when TryAnswer(in command):
+            case Verb.Version or Verb.Verbosity or Verb.CacheMemlimit or Verb.Quit or Verb.Noop when TryAnswer(in command, input):
                 break;
 
-            case Verb.Stats when TryAnswerStatistics(in command, input):
+            case Verb.Stats when _isBinary ? TryAnswerBinaryStatistics(in command, input) : TryAnswerStatistics(in command, input):
                 break;
 
             case Verb.LruCrawler when TryCrawl(in command, input):
                 break;
 
             case var verb when Decision.isWrite(verb) && CanCollectWrite():
-                if (Decision.needsCurrent(verb) && !IsAtHand(Answer.key(in command, input, loop.KeyScratch), default, 0))
+                if (Decision.needsCurrent(verb) && !IsAtHand(Answer.key(in command, input, loop.KeyScratch), Following(received, length), 0))
                 {
                     return false;
                 }
@@ -148,8 +157,11 @@ internal sealed partial class Connection
         return true;
     }
 
+    /// <summary>Where keys that may be looked for ahead are: in the packets behind this one.</summary>
+    private ReadOnlySpan<byte> Following(ReadOnlySpan<byte> received, int length) => _isBinary ? received[length..] : default;
+
     /// <summary>Looks one key up and answers; false when the command must be tried again.</summary>
-    private bool TryFetch(in Command command, ReadOnlySpan<byte> input)
+    private bool TryFetch(in Command command, ReadOnlySpan<byte> input, ReadOnlySpan<byte> following)
     {
         if (MustWaitForCommit() || !HasRoom(Answer.headLengthMax))
         {
@@ -159,10 +171,11 @@ internal sealed partial class Connection
         ReadOnlySpan<byte> key = Answer.key(in command, input, loop.KeyScratch);
         LookupOutcome outcome;
         Entry entry;
+        int position = 0;
 
         while ((outcome = loop.EnterSnapshot().FindNow(key, loop.NowSeconds, _wanted, out entry)) == LookupOutcome.ReadBlock)
         {
-            if (TryAwaitBlock(default, 0))
+            if (TryAwaitBlock(following, 0))
             {
                 return false;
             }
@@ -187,7 +200,16 @@ internal sealed partial class Connection
             return false;
         }
 
-        ReleaseBlocks();
+        // Blocks that were asked for ahead stay for the keys that follow.
+        if (_wanted is { Count: > 0 } && !NextKey(following, ref position).IsEmpty)
+        {
+            _wanted.ReleaseUsed();
+        }
+        else
+        {
+            ReleaseBlocks();
+        }
+
         return true;
     }
 
@@ -236,9 +258,24 @@ internal sealed partial class Connection
         return true;
     }
 
-    private bool TryAnswer(in Command command)
+    /// <summary>Answers what the parser rejected.</summary>
+    private bool TryAnswer(ReplyCode reply, ReadOnlySpan<byte> input)
     {
-        if (MustWaitForCommit() || !HasRoom(Reply.lineLengthMax))
+        if (MustWaitForCommit() || !HasRoom(Answer.codeLengthMax))
+        {
+            return false;
+        }
+
+        PutCode(reply, _isBinary ? Dialect.Binary : Dialect.Text, input);
+        return true;
+    }
+
+    private void PutCode(ReplyCode reply, Dialect dialect, ReadOnlySpan<byte> input) =>
+        _sendLength += Answer.writeCode(loop.SendBuffer.AsSpan(_sendLength), dialect, input, reply);
+
+    private bool TryAnswer(in Command command, ReadOnlySpan<byte> input)
+    {
+        if (MustWaitForCommit() || !HasRoom(Answer.codeLengthMax))
         {
             return false;
         }
@@ -246,7 +283,8 @@ internal sealed partial class Connection
         switch (command.Verb)
         {
             case Verb.Version:
-                _sendLength += Reply.writeVersion(loop.SendBuffer.AsSpan(_sendLength), loop.Server.Options.Version);
+                _sendLength += Answer.writeVersion(
+                    loop.SendBuffer.AsSpan(_sendLength), in command, input, loop.Server.Options.Version);
                 break;
 
             case Verb.Verbosity when !command.NoReply:
@@ -255,6 +293,15 @@ internal sealed partial class Connection
 
             case Verb.CacheMemlimit when !command.NoReply:
                 Put(Reply.line(AdminRequest.memoryLimit((uint)command.Number, loop.Server.Store.Options.MemoryBudgetBytes)));
+                break;
+
+            case Verb.Noop:
+                PutCode(ReplyCode.Ok, command.Dialect, input);
+                break;
+
+            case Verb.Quit when command.Dialect == Dialect.Binary:
+                PutCode(ReplyCode.Ok, command.Dialect, input);
+                _isClosing = true;
                 break;
 
             case Verb.Quit:

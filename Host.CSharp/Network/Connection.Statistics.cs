@@ -1,3 +1,4 @@
+using System.Buffers;
 using LsmFs.Engine;
 
 namespace LsmFs.Host;
@@ -30,6 +31,34 @@ internal sealed partial class Connection
             Put(Reply.line(ReplyCode.CrawlerBusy));
         }
 
+        return true;
+    }
+
+    /// <summary>Answers a binary `stat`; false when it must wait.</summary>
+    private bool TryAnswerBinaryStatistics(in Command command, ReadOnlySpan<byte> input)
+    {
+        if (MustWaitForCommit() || !HasRoom(Answer.codeLengthMax))
+        {
+            return false;
+        }
+
+        Server server = loop.Server;
+        StatsRequest request = StatsRequestModule.understand(
+            input.Slice(command.KeyOffset, command.KeysLength), server.Options.Restrictions);
+
+        if (request.Topic == StatsTopic.Cachedump)
+        {
+            // Its lines are no statistics: there is no packet for them.
+            PutCode(ReplyCode.NotFound, Dialect.Binary, input);
+            return true;
+        }
+
+        const int TextLengthMax = ServerStatistics.ReplyLengthMax;
+        byte[] buffer = ArrayPool<byte>.Shared.Rent(TextLengthMax + BinaryReply.statisticsLengthMax(TextLengthMax));
+        Span<byte> packets = buffer.AsSpan(TextLengthMax);
+        int length = ServerStatistics.Write(server, request, buffer);
+        Write(packets[..BinaryReply.writeStatistics(packets, input, buffer.AsSpan(0, length))]);
+        ArrayPool<byte>.Shared.Return(buffer);
         return true;
     }
 }

@@ -34,6 +34,8 @@ internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlo
     private const int BytesPerWork = 512;
 
     private ParserState _parser;
+    private bool _hasSpoken;
+    private bool _isBinary;
     private byte[]? _input;
     private int _inputStart;
     private int _inputLength;
@@ -294,6 +296,12 @@ internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlo
     /// <summary>Serves the commands in these bytes, keeps what is left of them, and settles what to wait for.</summary>
     private void Serve(byte[] buffer, int start, int length)
     {
+        if (!_hasSpoken && length > 0)
+        {
+            _hasSpoken = true;
+            _isBinary = BindingProtocolModule.isBinary(channel.ListenPoint.Protocol, buffer[start]);
+        }
+
         int consumed = Execute(buffer.AsSpan(start, length));
 
         if (consumed > 0)

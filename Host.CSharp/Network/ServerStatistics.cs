@@ -98,7 +98,7 @@ internal static class ServerStatistics
         Add(list, "num_threads", server.Options.ThreadCount);
         Add(list, "cas_enabled", "yes");
         Add(list, "tcp_backlog", server.Options.BacklogCount);
-        Add(list, "binding_protocol", "ascii");
+        Add(list, "binding_protocol", BindingProtocolModule.name(server.Options.ListenPoints[0].Protocol));
         Add(list, "auth_enabled_sasl", "no");
         Add(list, "auth_enabled_ascii", server.Options.Passwords?.FilePath ?? "no");
         Add(list, "item_size_max", server.Options.ValueLengthMax);

@@ -45,6 +45,7 @@ let tests =
         test "nothing is said: the defaults" {
             let expected = {
                 Addresses = [ at "127.0.0.1" 11211 ]
+                Protocol = BindingProtocol.Negotiating
                 Sockets = plainSockets
                 ConnectionCountMax = 1024
                 ThreadCount = Environment.ProcessorCount
@@ -66,6 +67,7 @@ let tests =
         test "every flag by letter and by name" {
             let expected = {
                 Addresses = [ at "10.0.0.1" 11212 ]
+                Protocol = BindingProtocol.Binary
                 Sockets = plainSockets
                 ConnectionCountMax = 7
                 ThreadCount = 3
@@ -82,9 +84,9 @@ let tests =
 
             for line in
                 [
-                    "-p 11212 -l 10.0.0.1 -c 7 -t 3 -m 128 -I 2m -F -X -vv --data /srv/lsmfs --durability os --compression zstd"
-                    "serve -p11212 -l10.0.0.1 -c7 -t3 -m128 -I2m -FX -v -v --data=/srv/lsmfs --durability=os --compression=zstd"
-                    "--port 11212 --listen 10.0.0.1 --conn-limit 7 --threads 3 --memory-limit 128 --max-item-size 2m --disable-flush-all --disable-dumping --verbose --verbose --data /srv/lsmfs --durability os --compression zstd"
+                    "-p 11212 -B binary -l 10.0.0.1 -c 7 -t 3 -m 128 -I 2m -F -X -vv --data /srv/lsmfs --durability os --compression zstd"
+                    "serve -p11212 -Bbinary -l10.0.0.1 -c7 -t3 -m128 -I2m -FX -v -v --data=/srv/lsmfs --durability=os --compression=zstd"
+                    "--port 11212 --protocol binary --listen 10.0.0.1 --conn-limit 7 --threads 3 --memory-limit 128 --max-item-size 2m --disable-flush-all --disable-dumping --verbose --verbose --data /srv/lsmfs --durability os --compression zstd"
                 ] do
                 Expect.equal (parse line) (Serve expected) line
         }
@@ -240,6 +242,12 @@ let tests =
 
             refuses "-I 33m" "-I must be at most half of -m"
             refuses "-I 1024m" "-I must be at most half of -m"
+        }
+
+        test "-B" {
+            Expect.equal (options "-B auto").Protocol BindingProtocol.Negotiating "auto"
+            Expect.equal (options "-B ascii").Protocol BindingProtocol.Ascii "ascii"
+            refuses "-B foo" "-B takes auto, ascii or binary, not 'foo'"
         }
 
         test "--compression" {

@@ -104,6 +104,7 @@ type Server(valueLengthMax: int) =
 type Connection(server: Server) =
     let output = ByteBuffer 256
     let mutable state = ParserState()
+    let mutable dialect = ValueNone
     let mutable unread: byte[] = [||]
     let mutable isClosed = false
     let mutable stepCount = 0
@@ -120,9 +121,39 @@ type Connection(server: Server) =
         let length = Reply.statLength name count
         check length (Reply.writeStat (output.Reserve length) name count)
 
-    let versionLine () =
-        let length = Reply.versionLength version
-        check length (Reply.writeVersion (output.Reserve length) version)
+    /// Appends what a writer writes into this much room.
+    let append (room: int) (write: byte[] -> int) =
+        let bytes: byte[] = Array.zeroCreate room
+        output.Append(ReadOnlySpan<byte>(bytes, 0, write bytes))
+
+    let code (dialect: Dialect) (input: byte[]) (reply: ReplyCode) =
+        append Answer.codeLengthMax (fun bytes -> Answer.writeCode (bytes.AsSpan()) dialect (span input) reply)
+
+    let versionLine (command: Command) (input: byte[]) =
+        append 100 (fun bytes -> Answer.writeVersion (bytes.AsSpan()) &command (span input) version)
+
+    let noop (command: Command) (input: byte[]) = code command.Dialect input ReplyCode.Ok
+
+    /// One key that is looked up without a change.
+    let fetch (command: Command) (input: byte[]) =
+        let current = server.Find(ofLatin (ReadOnlySpan<byte>(input, command.KeyOffset, command.KeyLength)))
+        server.Count(Execute.retrievalCounters command.Verb current.IsSome)
+
+        match current with
+        | ValueNone ->
+            append Answer.headLengthMax (fun bytes -> Answer.writeMiss (bytes.AsSpan()) &command (span input))
+        | ValueSome entry ->
+            append Answer.headLengthMax (fun bytes ->
+                let context = {
+                    NowSeconds = server.NowSeconds
+                    Cas = entry.Cas
+                    Access = Unchecked.defaultof<Access>
+                }
+
+                Answer.writeHitHead (bytes.AsSpan()) &command (span input) entry context)
+
+            output.Append(Answer.hitValue &command entry)
+            output.Append(Answer.hitTail &command entry)
 
     let retrieve (command: Command) (input: byte[]) =
         let keys = ReadOnlySpan<byte>(input, command.KeyOffset, command.KeysLength)
@@ -203,6 +234,16 @@ type Connection(server: Server) =
 
         output.Append(Reply.line request.Reply)
 
+    /// `stats` in the binary protocol: what is appended for the text protocol, as packets.
+    let binaryStats (command: Command) (input: byte[]) =
+        let start = output.Length
+        stats command input
+        let text = latin ((ofLatin output.Written).Substring start)
+        output.Truncate start
+
+        append (BinaryReply.statisticsLengthMax text.Length) (fun bytes ->
+            BinaryReply.writeStatistics (bytes.AsSpan()) (span input) (span text))
+
     let crawl (command: Command) (input: byte[]) =
         let arguments = ReadOnlySpan<byte>(input, command.KeyOffset, command.KeysLength)
         let request = CrawlerRequest.understand arguments server.IsCrawlerEnabled server.Restrictions
@@ -224,9 +265,16 @@ type Connection(server: Server) =
         | Verb.Get
         | Verb.Gets
         | Verb.Gat
-        | Verb.Gats -> retrieve command input
-        | Verb.Version -> versionLine ()
+        | Verb.Gats when command.Dialect = Dialect.Text -> retrieve command input
+        | Verb.Get
+        | Verb.Gets -> fetch command input
+        | Verb.Version -> versionLine command input
+        | Verb.Noop -> noop command input
+        | Verb.Quit when command.Dialect = Dialect.Binary ->
+            noop command input
+            isClosed <- true
         | Verb.Verbosity -> output.Append(Reply.line (if command.NoReply then ReplyCode.None else ReplyCode.Ok))
+        | Verb.Stats when command.Dialect = Dialect.Binary -> binaryStats command input
         | Verb.Stats -> stats command input
         | Verb.LruCrawler -> crawl command input
         | Verb.CacheMemlimit ->
@@ -252,20 +300,36 @@ type Connection(server: Server) =
     /// Takes bytes from the client.
     member _.Receive(bytes: byte[]) : unit =
         unread <- Array.append unread bytes
+
+        if dialect.IsNone && unread.Length > 0 then
+            let isBinary = BindingProtocol.isBinary BindingProtocol.Negotiating unread[0]
+            dialect <- ValueSome(if isBinary then Dialect.Binary else Dialect.Text)
+
         let mutable offset = 0
         let mutable isWaiting = isClosed
 
         while not isWaiting do
             let input = unread[offset..]
             let mutable command = Unchecked.defaultof<Command>
-            let mutable step = Parser.parse server.ValueLengthMax &state (span input) &command
+
+            let mutable step =
+                if dialect = ValueSome Dialect.Binary then
+                    BinaryParser.parse server.ValueLengthMax &state (span input) &command
+                else
+                    Parser.parse server.ValueLengthMax &state (span input) &command
+
             AdminRequest.restrict server.Restrictions &step &command
 
             match step.Kind with
             | ParseStepKind.Parsed -> execute command input
             | ParseStepKind.Rejected ->
                 server.Count step.Counters
-                output.Append(Reply.line step.Reply)
+
+                if step.Reply <> ReplyCode.None then
+                    code dialect.Value input step.Reply
+            | ParseStepKind.RejectedForGood ->
+                code dialect.Value input step.Reply
+                isClosed <- true
             | ParseStepKind.Close -> isClosed <- true
             | _ ->
                 if step.ConsumedBytes <> 0 then

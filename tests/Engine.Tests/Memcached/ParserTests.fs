@@ -82,7 +82,7 @@ let private command (verb: Verb) (keyOffset: int) (keyLength: int) : Command = {
 
 /// Bytes that `count` runs of an action allocate, after it ran often enough to be compiled. The least of several rounds: a collection in the middle of one
 /// counts the rest of the thread's allocation buffer, and the runtime allocates on the thread when it compiles.
-let private allocatedBy (count: int) (action: unit -> unit) : int64 =
+let allocatedBy (count: int) (action: unit -> unit) : int64 =
     for _ in 1..1000 do
         action ()
 
