@@ -73,6 +73,19 @@ type CommandLine private () =
 
             do! Notice.refusalOf given
 
+            let! protocol =
+                let named = addresses |> Seq.choose (fun address -> ValueOption.toOption address.Protocol) |> List.ofSeq
+
+                if passwordFile.IsNone then
+                    Ok protocol
+                elif
+                    List.forall ((=) BindingProtocol.Ascii) named
+                    && (protocol = BindingProtocol.Ascii || (results.TryGetResult Protocol).IsNone)
+                then
+                    Ok BindingProtocol.Ascii
+                else
+                    Error "-Y is for the text protocol: it goes with -B ascii only"
+
             do!
                 if addresses |> List.exists (fun address -> address.Tls <> ListenTls.Default) then
                     Error "notls:, btls: and mtls: of -l are for a server with TLS, which this is not"

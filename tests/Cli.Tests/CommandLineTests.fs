@@ -248,6 +248,11 @@ let tests =
             Expect.equal (options "-B auto").Protocol BindingProtocol.Negotiating "auto"
             Expect.equal (options "-B ascii").Protocol BindingProtocol.Ascii "ascii"
             refuses "-B foo" "-B takes auto, ascii or binary, not 'foo'"
+            Expect.equal (options "-Y file").Protocol BindingProtocol.Ascii "passwords are shown in the text protocol"
+            Expect.equal (options "-Y file -B ascii").Protocol BindingProtocol.Ascii "and nothing else is spoken"
+            refuses "-Y file -B auto" "-Y is for the text protocol"
+            refuses "-Y file -B binary" "-Y is for the text protocol"
+            refuses "-Y file -l proto[binary]:127.0.0.1" "-Y is for the text protocol"
         }
 
         test "--compression" {
