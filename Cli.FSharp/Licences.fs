@@ -13,8 +13,8 @@ module internal Licences =
         "the .NET runtime and Microsoft.Extensions", ".NET Foundation and Contributors"
         "FSharp.Core", "Microsoft Corporation"
         "Argu", "Eirik Tsarpalis and contributors"
-        "K4os.Compression.LZ4", "Milosz Krajewski"
-        "ZstdSharp.Port", "Oleg Stepanischev"
+        "K4os.Compression.LZ4", "Milosz Krajewski, after LZ4 by Yann Collet"
+        "ZstdSharp.Port", "Oleg Stepanischev, after Zstandard by Meta Platforms"
     ]
 
     /// The licence of lsmfs, and those of its parts.

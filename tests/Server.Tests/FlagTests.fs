@@ -52,6 +52,13 @@ let private verdicts = [
     "-U 0", BothServe
     "-U x", OnlyMemcachedServes "a number is a number"
     "-N 0", BothRefuse
+    "-b 0", BothServe
+    "-b x", OnlyMemcachedServes "a number is a number"
+    "-R 0", BothRefuse
+    "-R x", BothRefuse
+    "-a 700", BothServe
+    "-a 9", OnlyMemcachedServes "9 is no octal digit"
+    "-F -X -W", BothServe
     "-L", BothServe
     "-M -C", BothServe
     "-M word", BothServe
@@ -64,6 +71,10 @@ let private verdicts = [
     "-o modern", BothServe
     "-o junk", OnlyLsmFsServes "start scripts outlive the releases that they were written for"
     "-o ,", OnlyLsmFsServes "nothing is asked for"
+    "-o maxconns_fast,no_maxconns_fast", BothServe
+    "-o idle_timeout=60", BothServe
+    "-o idle_timeout", BothRefuse
+    "-o idle_timeout=x", OnlyMemcachedServes "a number is a number"
     "-o hashpower=16", BothServe
     "-o hashpower", BothRefuse
     "-o hashpower=x", BothRefuse
