@@ -28,7 +28,7 @@ let private describe (input: byte[]) (step: ParseStep) (command: Command) : stri
     | _ -> []
 
 /// The steps a connection goes through, and what is left at its end.
-let private trace (pieces: byte[] list) : string list * int * int64 =
+let trace (pieces: byte[] list) : string list * int * int64 =
     let steps = ResizeArray<string>()
     let mutable state = ParserState()
     let mutable unread: byte[] = [||]

@@ -183,6 +183,11 @@ type Peer(kind: PeerKind, path: string, more: string) =
 
     member _.Kind = kind
 
+    /// Memory of the running program, in bytes.
+    member _.ResidentBytes: int64 =
+        running.Refresh()
+        running.WorkingSet64
+
     /// Whether it is a memcached older than the parser this project follows.
     member peer.IsOld: bool =
         if kind = LsmFs then

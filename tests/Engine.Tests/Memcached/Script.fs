@@ -340,7 +340,7 @@ let shrink (expected: Side) (actual: Side) (script: Script) : Script * Differenc
     script, run expected actual script
 
 /// Bytes as a transcript spells them.
-let private spell (request: string) : string =
+let spell (request: string) : string =
     let text = StringBuilder()
 
     for letter in request do

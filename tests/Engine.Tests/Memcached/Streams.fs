@@ -170,26 +170,15 @@ type Stream = Stream of byte[]
 
 let private streamGen = Gen.listOf fragmentGen |> Gen.map (String.concat "" >> latin >> Stream)
 
-/// A stream with a few of its bytes changed, dropped or doubled.
+/// A stream with a few of its parts changed, dropped, doubled, or taken from another stream.
 type MutatedStream = MutatedStream of byte[]
 
 let private mutatedGen =
     gen {
         let! (Stream bytes) = streamGen
-        let! count = Gen.choose (1, 6)
-        let! places = Gen.listOfLength count (Gen.choose (0, max 0 (bytes.Length - 1)))
-        let! kinds = Gen.listOfLength count (Gen.choose (0, 2))
-
-        let! values =
-            Gen.listOfLength count (Gen.elements [ 0uy; 10uy; 13uy; 32uy; 45uy; 48uy; 57uy; 103uy; 255uy ])
-
-        let change (bytes: byte[]) (place: int, kind: int, value: byte) =
-            if place >= bytes.Length then bytes
-            elif kind = 0 then Array.updateAt place value bytes
-            elif kind = 1 then Array.removeAt place bytes
-            else Array.insertAt place value bytes
-
-        return MutatedStream(List.fold change bytes (List.zip3 places kinds values))
+        let! (Stream other) = streamGen
+        let! seed = Gen.choose (0, Int32.MaxValue)
+        return MutatedStream(Mutations.mutate (Random seed) other bytes)
     }
 
 /// Nothing but bytes.

@@ -35,7 +35,8 @@ type Exchange = {
     ExpectedOfPeer: Expectation option
 }
 
-let private expand (text: string) : string =
+/// The bytes that a transcript spells.
+let expand (text: string) : string =
     let repeated =
         Regex.Replace(
             text,
