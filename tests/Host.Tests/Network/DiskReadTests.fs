@@ -18,7 +18,7 @@ open LsmFs.Host.Tests.Served
 open LsmFs.Host.Tests.SimulatedDisk
 
 /// A store with the keys k0000 to k0999 in a table, none of it in the cache, and nothing in the page cache.
-type private ColdServer(setting: Setting, cacheSizeBytes: int64) =
+type ColdServer(setting: Setting, cacheSizeBytes: int64) =
     let disk = SimulatedDisk DiskImage.empty
     let gate = new ManualResetEventSlim true
     let reads = ConcurrentQueue<Operation>()
@@ -101,7 +101,7 @@ type private ColdServer(setting: Setting, cacheSizeBytes: int64) =
             server.StopAsync().Wait()
             store.Dispose()
 
-let private cold (setting: Setting) = new ColdServer(setting, 16L <<< 20)
+let cold (setting: Setting) = new ColdServer(setting, 16L <<< 20)
 
 let private value (number: int) = $"VALUE k%04d{number} 0 6\r\n%06d{number}\r\n"
 
