@@ -95,25 +95,27 @@ let private noticesLoss (session: Session) (first: RestartableServer) (second: R
 
 let private memcached = Executable.tryFind "memcached"
 
-let private clientTests (name: string) (what: string) (session: Session option) : Test =
+let private clientTestsBy (way: Way) (name: string) (what: string) (session: Session option) : Test =
     let withMemcached body =
         match session, memcached with
         | Some session, Some memcached ->
             Some(fun () ->
-                use first = new RestartableMemcached(memcached)
-                use second = new RestartableMemcached(memcached)
+                use first = RestartableServer.Memcached(memcached, way)
+                use second = RestartableServer.Memcached(memcached, way)
                 body session first second)
         | _ -> None
 
     testList name [
         Peer.test "lsmfs" what session (fun session ->
-            use first = new RestartableLsmFs()
-            use second = new RestartableLsmFs()
+            use first = RestartableServer.LsmFs way
+            use second = RestartableServer.LsmFs way
             passes session first second)
 
         Peer.test "memcached" $"{what} or memcached" (withMemcached passes) (fun run -> run ())
         Peer.test "memcached, believed to keep" $"{what} or memcached" (withMemcached noticesLoss) (fun run -> run ())
     ]
+
+let private clientTests = clientTestsBy Tcp
 
 /// Debian's own python3 has Debian's packages; another one may come first in the PATH.
 let private python (library: string) (arguments: string list) =
@@ -132,6 +134,13 @@ let private perl (library: string) (arguments: string list) = session [ "perl" ]
 let tests =
     testList "Clients" [
         clientTests "pymemcache" "python3-pymemcache" (python "pymemcache" [ "python/pymemcache_session.py" ])
+
+        clientTestsBy
+            UnixSocket
+            "pymemcache on a unix socket"
+            "python3-pymemcache"
+            (python "pymemcache" [ "python/pymemcache_session.py" ])
+
         clientTests "pylibmc" "python3-pylibmc" (python "pylibmc" [ "python/pylibmc_session.py" ])
         clientTests "python-memcached" "python3-memcache" (python "memcache" [ "python/memcache_session.py" ])
         clientTests

@@ -64,7 +64,12 @@ let private everyTool (tools: Map<string, string>) (server: RestartableServer) :
     call "memctouch" [ "--expire=1000"; "nothing" ] 1 |> ignore
     call "memcexist" [ "greeting" ] 0 |> ignore
     call "memcexist" [ "nothing" ] 1 |> ignore
-    call "memcdump" [] 0 |> ignore
+    let listed = (call "memcdump" [] 0).Trim()
+
+    // memcached lists what has been there for some time.
+    if server.Keeps then
+        Expect.equal listed "greeting" "the only key"
+
     says "memcstat" [] 0 "curr_connections: "
     says "memcstat" [ "settings" ] 0 $"tcpport: {server.Port}"
     says "memcstat" [ "--server-version" ] 0 $"{server.Address} 1.6."
@@ -168,7 +173,7 @@ let private onBoth
     : Test =
     testList name [
         Peer.test "lsmfs" what tool (fun tool ->
-            use server = new RestartableLsmFs()
+            use server = RestartableServer.LsmFs Tcp
             body tool server)
 
         Peer.test
@@ -176,7 +181,7 @@ let private onBoth
             $"{what} or memcached"
             (Option.map2 (fun tool memcached -> tool, memcached) tool (Executable.tryFind "memcached"))
             (fun (tool, memcached) ->
-                use server = new RestartableMemcached(memcached)
+                use server = RestartableServer.Memcached(memcached, Tcp)
                 body tool server)
     ]
 

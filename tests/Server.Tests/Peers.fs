@@ -4,7 +4,6 @@ namespace LsmFs.Server.Tests
 
 open System
 open System.Collections.Concurrent
-open System.Diagnostics
 open System.IO
 open System.Net
 open System.Net.Sockets
@@ -55,79 +54,103 @@ module Ports =
         else
             take ()
 
-/// A server on a port of the loopback interface that can be restarted there, in the middle of a client's session.
-[<AbstractClass>]
-type RestartableServer() =
-    let port = Ports.take ()
+/// How clients reach a server: on a port of the loopback interface, or a socket in the file system.
+type Way =
+    | Tcp
+    | UnixSocket
 
+/// A server that can be restarted where it is, in the middle of a client's session. `launch` starts it, returns when it accepts
+/// connections, and gives what stops it.
+[<Sealed>]
+type RestartableServer private (way: Way, keeps: bool, launch: RestartableServer -> unit -> unit) =
+    let folder = new TemporaryFolder()
+    let port = Ports.take ()
+    let socket = folder.At "socket"
+    let mutable stop: unit -> unit = ignore
+
+    member private _.DataFolder = folder.At "data"
     member _.Port = port
-    member _.Address = $"127.0.0.1:{port}"
+
+    /// What a client is told.
+    member _.Address =
+        match way with
+        | Tcp -> $"127.0.0.1:{port}"
+        | UnixSocket -> socket
+
+    /// What the server is told.
+    member private _.Flags =
+        match way with
+        | Tcp -> [ "-p"; string port; "-l"; "127.0.0.1" ]
+        | UnixSocket -> [ "-s"; socket ]
+
+    /// Connects once, or throws.
+    member private _.Probe() : unit =
+        use tcp = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp)
+        use unix = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified)
+
+        match way with
+        | Tcp -> tcp.Connect(IPAddress.Loopback, port)
+        | UnixSocket -> unix.Connect(UnixDomainSocketEndPoint socket)
 
     /// Whether it still has after a restart what it had before.
-    abstract Keeps: bool
-    /// Stops the server and starts it again where it was. Returns when it accepts connections.
-    abstract Restart: unit -> unit
-    abstract Dispose: unit -> unit
+    member _.Keeps = keeps
+
+    /// Stops the server, if it runs, and starts it where it was.
+    member server.Restart() : unit =
+        stop ()
+        stop <- ignore
+        stop <- launch server
 
     interface IDisposable with
-        member server.Dispose() = server.Dispose()
+        member _.Dispose() =
+            stop ()
+            (folder :> IDisposable).Dispose()
 
-/// The built `lsmfs` with a data folder of its own.
-[<Sealed>]
-type RestartableLsmFs([<ParamArray>] flags: string[]) =
-    inherit RestartableServer()
-    let folder = new TemporaryFolder()
+    static member private Started(server: RestartableServer) : RestartableServer =
+        try
+            server.Restart()
+            server
+        with _ ->
+            (server :> IDisposable).Dispose()
+            reraise ()
 
-    let start (port: int) = ServerProcess.Start(folder.Path, Array.append [| "-p"; string port |] flags)
+    /// The built `lsmfs` with a data folder of its own.
+    static member LsmFs(way: Way) : RestartableServer =
+        let launch (server: RestartableServer) =
+            let running = ServerProcess.Start(server.DataFolder, Array.ofList server.Flags)
 
-    let mutable running = start base.Port
+            fun () ->
+                use _ = running
+                running.StopCleanly()
 
-    override _.Keeps = true
+        RestartableServer.Started(new RestartableServer(way, true, launch))
 
-    override server.Restart() =
-        running.StopCleanly()
-        (running :> IDisposable).Dispose()
-        running <- start server.Port
+    /// A real memcached, which is this program.
+    static member Memcached(path: string, way: Way) : RestartableServer =
+        let launch (server: RestartableServer) =
+            let running = Executable.start path (server.Flags @ [ "-U"; "0"; "-u"; "root" ]) (Path.GetTempPath())
 
-    override _.Dispose() =
-        (running :> IDisposable).Dispose()
-        (folder :> IDisposable).Dispose()
+            // Read and dropped, so that it never waits for a reader.
+            running.BeginOutputReadLine()
+            running.BeginErrorReadLine()
 
-/// A real memcached.
-[<Sealed>]
-type RestartableMemcached(path: string) =
-    inherit RestartableServer()
+            let stop () =
+                running.Kill()
+                running.WaitForExit()
+                running.Dispose()
 
-    let start (port: int) : Process =
-        let child =
-            Executable.start path [ "-p"; string port; "-l"; "127.0.0.1"; "-U"; "0"; "-u"; "root" ] (Path.GetTempPath())
+            let rec connect (attempts: int) =
+                try
+                    server.Probe()
+                with
+                | :? SocketException when attempts > 0 && not running.HasExited ->
+                    Thread.Sleep 20
+                    connect (attempts - 1)
+                | _ ->
+                    stop ()
+                    reraise ()
 
-        // Read and dropped, so that it never waits for a reader.
-        child.BeginOutputReadLine()
-        child.BeginErrorReadLine()
+            connect 1000
+            stop
 
-        let rec connect (attempts: int) =
-            try
-                use probe = new TcpClient()
-                probe.Connect(IPAddress.Loopback, port)
-            with :? SocketException when attempts > 0 && not child.HasExited ->
-                Thread.Sleep 20
-                connect (attempts - 1)
-
-        connect 1000
-        child
-
-    let stop (child: Process) =
-        child.Kill()
-        child.WaitForExit()
-        child.Dispose()
-
-    let mutable running = start base.Port
-
-    override _.Keeps = false
-
-    override server.Restart() =
-        stop running
-        running <- start server.Port
-
-    override _.Dispose() = stop running
+        RestartableServer.Started(new RestartableServer(way, false, launch))

@@ -126,10 +126,12 @@ type ServerProcess private (child: Process) =
                 exited.TrySetResult() |> ignore
             | text ->
                 errors.Enqueue text
-                let serving = Regex.Match(text, @" serves memcached on 127\.0\.0\.1:(\d+)")
+                let serving = Regex.Match(text, @" serves memcached on (?:127\.0\.0\.1:(\d+)|/)")
 
                 if serving.Success then
-                    port.TrySetResult(int serving.Groups[1].Value) |> ignore)
+                    // No port is the path of a socket.
+                    let isPort = serving.Groups[1].Success
+                    port.TrySetResult(if isPort then int serving.Groups[1].Value else 0) |> ignore)
 
         child.BeginErrorReadLine()
 
@@ -160,7 +162,7 @@ type ServerProcess private (child: Process) =
         if not isServing then
             failtest $"the server does not serve: {server.Errors}"
 
-    /// Where it listens.
+    /// Where it listens; 0 when that is a socket in the file system.
     member _.Port: int = port.Task.Result
 
     /// What it has said on stderr so far.

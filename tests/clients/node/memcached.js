@@ -14,7 +14,7 @@ function open(servers, options) {
   const promising = { client };
 
   for (const name of ["get", "gets", "getMulti", "set", "add", "replace", "cas", "append", "prepend", "incr", "decr", "del",
-    "touch", "version", "flush", "stats", "settings", "slabs", "items"]) {
+    "touch", "version", "flush", "stats", "settings", "slabs", "items", "cachedump"]) {
     promising[name] = util.promisify(client[name]).bind(client);
   }
 
@@ -96,7 +96,12 @@ async function talk() {
   check("stats", [typeof stats.pid, typeof stats.cmd_get, stats.version], ["number", "number", version.version]);
   const [settings] = await client.settings();
   check("settings", settings.tcpport, Number(server.split(":")[1]));
-  check("stats items and slabs", [Array.isArray(await client.items()), Array.isArray(await client.slabs())], [true, true]);
+  const [items] = await client.items();
+  const classes = Object.keys(items).filter((name) => name !== "server");
+  check("stats items, by class", classes.every((name) => items[name].number > 0));
+  const [slabs] = await client.slabs();
+  check("stats slabs, by class", classes.every((name) => slabs[name].chunk_size > 0));
+  check("cachedump", Array.isArray(await client.cachedump(server, 1, 10)));
 }
 
 /** A site that counts a visitor's calls, with the visitor's cookie. */

@@ -167,6 +167,7 @@ def talk():
                "get_misses", "bytes_read", "bytes_written", "curr_items", "total_items", "limit_maxbytes", "threads")
     check("stats are numbers", [name for name in numbers if not isinstance(after[name.encode()], int)], [])
     check("rusage is a fraction", isinstance(after[b"rusage_user"], float))
+    check("cache_memlimit", client.cache_memlimit(64))
     settings = client.stats("settings")
     check("settings are numbers", [type(settings[name]) for name in (b"maxconns", b"item_size_max")], [int, int])
     check("settings are words", settings[b"cas_enabled"], b"yes")
