@@ -6,17 +6,6 @@ namespace LsmFs.Engine
 open System
 open System.Text
 
-/// What a reply says beside the command and the item.
-[<Struct>]
-type AnswerContext = {
-    /// The Unix time in seconds.
-    NowSeconds: uint32
-    /// The cas unique of the item after the change.
-    Cas: uint64
-    /// When the item was read before.
-    Access: Access
-}
-
 /// Answering commands.
 [<RequireQualifiedAccess>]
 module Answer =
@@ -25,16 +14,26 @@ module Answer =
     [<Literal>]
     let headLengthMax = 1024
 
+    let private crlf = "\r\n"B
+
     let private notText () = invalidOp "retrievals of the text protocol are written as they are found"
 
     /// The key of a command: in its input, or written to `scratch`, of `ProtocolLimits.keyScratchLength` bytes, when the client gave it in another form.
     let key (command: inref<Command>) (input: ReadOnlySpan<byte>) (scratch: Span<byte>) : ReadOnlySpan<byte> =
         match command.Dialect with
+        | Dialect.Meta when MetaExecute.hasBase64Key &command ->
+            let length = MetaKey.decode (input.Slice(command.KeyOffset, command.KeyLength)) scratch
+            Span<byte>.op_Implicit(scratch.Slice(0, length))
         | _ -> input.Slice(command.KeyOffset, command.KeyLength)
 
     /// What a hit sends behind its head: nothing when the client did not ask for the value.
     let hitValue (command: inref<Command>) (entry: Entry) : ReadOnlySpan<byte> =
         match command.Dialect with
+        | Dialect.Meta ->
+            if MetaReply.sendsValue &command entry then
+                entry.Value
+            else
+                ReadOnlySpan<byte>.Empty
         | Dialect.Binary -> entry.Value
         | _ ->
             notText ()
@@ -43,6 +42,11 @@ module Answer =
     /// What a hit sends behind the value.
     let hitTail (command: inref<Command>) (entry: Entry) : ReadOnlySpan<byte> =
         match command.Dialect with
+        | Dialect.Meta ->
+            if MetaReply.sendsValue &command entry then
+                ReadOnlySpan<byte> crlf
+            else
+                ReadOnlySpan<byte>.Empty
         | Dialect.Binary -> ReadOnlySpan<byte>.Empty
         | _ ->
             notText ()
@@ -57,14 +61,21 @@ module Answer =
         (context: AnswerContext)
         : int =
         match command.Dialect with
+        | Dialect.Meta -> MetaReply.writeHitHead target &command input entry context
         | Dialect.Binary -> BinaryReply.writeHitHead target input entry.Flags entry.ValueLength entry.Cas
         | _ ->
             notText ()
             0
 
-    /// Writes the answer to a miss; returns its length, at most `headLengthMax`, and 0 when the client wants none.
-    let writeMiss (target: Span<byte>) (command: inref<Command>) (input: ReadOnlySpan<byte>) : int =
+    /// Writes the answer to a miss of this key (`key`); returns its length, at most `headLengthMax`, and 0 when the client wants none.
+    let writeMiss
+        (target: Span<byte>)
+        (command: inref<Command>)
+        (input: ReadOnlySpan<byte>)
+        (key: ReadOnlySpan<byte>)
+        : int =
         match command.Dialect with
+        | Dialect.Meta -> MetaReply.writeMiss target &command input key
         | Dialect.Binary -> BinaryReply.writeMiss target input
         | _ ->
             notText ()
@@ -115,17 +126,19 @@ module Answer =
             let entry = current.Value
             buffer.Append entry.Value
 
-    /// Appends the answer to a command that was decided (`Execute.decide`); `current` is the entry that the decision was about. Before the change is
+    /// Appends the answer to a command that was decided (`Execute.decide`); `key` is its key (`key`) and `current` the entry that the decision was about. Before the change is
     /// carried out: the current entry is only good until then. O(value), no allocation beside the buffer's.
     let appendChange
         (buffer: ByteBuffer)
         (command: inref<Command>)
         (input: ReadOnlySpan<byte>)
+        (key: ReadOnlySpan<byte>)
         (change: Change)
         (current: Entry voption)
         (context: AnswerContext)
         : unit =
         match command.Dialect with
+        | Dialect.Meta -> MetaReply.appendChange buffer &command input key change current context headLengthMax
         | Dialect.Binary -> appendBinaryChange buffer input change current context
         | _ -> appendTextChange buffer &command change current
 

@@ -33,6 +33,16 @@ type Verb =
     | Stats = 19uy
     | Quit = 20uy
     | LruCrawler = 21uy
+    /// `mg`
+    | MetaGet = 22uy
+    /// `ms`, in all its modes.
+    | MetaSet = 23uy
+    /// `md`
+    | MetaDelete = 24uy
+    /// `ma`
+    | MetaArithmetic = 25uy
+    /// `me`
+    | MetaDebug = 26uy
     | CacheMemlimit = 40uy
     /// A `flush_all` on a server that was told to refuse it: it only counts.
     | FlushRefused = 41uy
@@ -60,11 +70,11 @@ type Command = {
     KeyLength: int
     /// Bytes from `KeyOffset` that hold all keys of a retrieval, or all arguments of `stats` and `lru_crawler`: `Parser.nextKey` walks them.
     KeysLength: int
-    /// The client's flags.
+    /// The client's flags. Of a meta command: its `MetaFlags`.
     Flags: uint32
     /// Seconds as the client wrote them: `Execute.expirySeconds` gives them their meaning. Also the delay of `flush_all`.
     Exptime: int32
-    /// The cas unique of `cas`, the delta of `incr` and `decr`, the level of `verbosity`, the MiB of `cache_memlimit`.
+    /// The cas unique of `cas` and of the `C` of a meta command, the delta of `incr` and `decr`, the level of `verbosity`, the MiB of `cache_memlimit`.
     Number: uint64
     /// The value of a storage command; the initial number of a binary `incr` or `decr`.
     ValueOffset: int
@@ -117,8 +127,24 @@ type ReplyCode =
     | CrawlerFailed = 30uy
     /// `lru_crawler sleep` for more than a second.
     | SleepTooLong = 31uy
-    /// Ends a list of meta commands.
+    /// Ends a list of meta commands; also a miss of `mg` and `me`.
     | MetaEnd = 32uy
+    /// `mn`
+    | MetaNoop = 33uy
+    /// A meta command with a flag that is none.
+    | InvalidFlag = 34uy
+    | DuplicateFlag = 35uy
+    /// What `ma` says of both, and of flags with a bad argument.
+    | InvalidOrDuplicateFlag = 36uy
+    | TooManyFlags = 37uy
+    /// A flag with a bad number.
+    | BadToken = 38uy
+    | BadDelta = 39uy
+    | BadInitial = 40uy
+    | BadKeyEncoding = 41uy
+    | OpaqueTooLong = 42uy
+    | InvalidSetMode = 43uy
+    | InvalidArithmeticMode = 44uy
     /// `lru tune` with more than can be given away.
     | LruPercentTooLarge = 64uy
     | LruFactorTooSmall = 65uy
@@ -169,6 +195,7 @@ type Counters =
     | StoreTooLarge = 0x20000u
     | AuthCmds = 0x40000u
     | AuthErrors = 0x80000u
+    | CmdMeta = 0x100000u
 
 /// The counters by name.
 [<RequireQualifiedAccess>]
@@ -196,6 +223,7 @@ module Counter =
         "store_too_large"
         "auth_cmds"
         "auth_errors"
+        "cmd_meta"
     |]
 
 /// What the parser made of the bytes it was given.

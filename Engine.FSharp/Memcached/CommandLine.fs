@@ -363,30 +363,17 @@ module internal CommandLine =
             parsed consumed
 
     let private parseUnknown
-        (state: byref<ParserState>)
         (line: ReadOnlySpan<byte>)
         (tokens: Span<int>)
         (count: int)
         (packed: uint64)
         (consumed: int)
         : ParseStep =
-        let mutable length = 0
-
         if count > 1 && isHttpVersion (Tokens.item line tokens (count - 1)) then
             close ()
         elif packed = CommandName.Shutdown then
             rejected ReplyCode.ShutdownNotEnabled (Tokens.endInNoreply line tokens count 1) consumed
         else
-            // The data of a meta set is no command: while meta commands are unknown it is dropped with them.
-            if
-                packed = CommandName.MetaSet
-                && count >= 3
-                && Digits.tryInt32 (Tokens.item line tokens 2) &length
-                && length >= 0
-                && length <= Int32.MaxValue - 2
-            then
-                state.SwallowBytes <- int64 length + 2L
-
             rejected ReplyCode.Error (Tokens.endInNoreply line tokens count 0) consumed
 
     /// Parses the line whose newline is at `lineEnd`, and the value behind it.
@@ -459,7 +446,7 @@ module internal CommandLine =
                     elif CommandName.pack name = CommandName.VerbosityHead && name[8] = byte 'y' then
                         parseVerbosity line tokens count consumed &command
                     else
-                        parseUnknown &state line tokens count packed consumed
+                        parseUnknown line tokens count packed consumed
                 | CommandName.Lru -> answered line tokens count (AdminRequest.lru line tokens count) consumed
                 | CommandName.Slabs -> answered line tokens count (AdminRequest.slabs line tokens count) consumed
                 // Answered even to noreply. What there is to watch, there the log of a cache, is not logged here.
@@ -468,4 +455,4 @@ module internal CommandLine =
                 | _ when CommandName.isLruCrawler name ->
                     let noReply = Tokens.endInNoreply line tokens count 1
                     parseWithArguments line tokens count Verb.LruCrawler noReply consumed &command
-                | packed -> parseUnknown &state line tokens count packed consumed
+                | packed -> parseUnknown line tokens count packed consumed

@@ -1,69 +1,16 @@
 namespace LsmFs.Engine
 
 // The decisions of the store's commands: a pure function from command, live current entry and time to a change. The host looks the
-// current entry up and carries the change out; nothing here reads a clock or writes a byte outside `scratch`.
+// current entry up and carries the change out; nothing here reads a clock or writes a byte outside `scratch`. Meta commands are decided in MetaExecute.
 
 open System
-open System.Runtime.CompilerServices
-
-/// What a decision does to the key.
-type ChangeKind =
-    | Nothing = 0uy
-    /// The key gets the value `Head ++ Tail` with the flags, expiry and cas of the change.
-    | Put = 1uy
-    | Delete = 2uy
-    /// Every entry so far is flushed when `ExpirySeconds` comes; 0 at once.
-    | FlushAll = 3uy
-
-/// The decision of a command, as data. Its spans lie in the input, in the current entry, or in the scratch memory: carry it out before
-/// any of these change.
-[<Struct; IsByRefLike; NoEquality; NoComparison>]
-type Change = {
-    Kind: ChangeKind
-    /// The answer; `None` when the client wants none.
-    Reply: ReplyCode
-    /// What the command counts as.
-    Counters: Counters
-    /// The client's flags.
-    Flags: uint32
-    /// Unix time in seconds; 0 never. Of a flush: when it happens.
-    ExpirySeconds: uint32
-    /// The cas unique of the new entry; 0 lets its sequence number stand for it.
-    Cas: uint64
-    /// What meta commands remember of the new entry.
-    Marks: EntryMarks
-    /// The new number, for `ReplyCode.Number`.
-    Number: uint64
-    /// The new value is `Head` followed by `Tail`.
-    Head: ReadOnlySpan<byte>
-    Tail: ReadOnlySpan<byte>
-}
 
 /// Deciding what commands do.
 [<RequireQualifiedAccess>]
 module Execute =
 
-    /// The longest relative expiry in seconds, 30 days: what is larger is a Unix time.
-    [<Literal>]
-    let relativeExptimeMax = 2592000
-
-    /// The Unix time of an entry that is expired from the start.
-    [<Literal>]
-    let private alwaysExpired = 1u
-
-    // What a number leaves of a longer old value is blank, as in memcached; past this length, where no number was meant, it is cut.
-    let private blanks: byte[] = Array.create 4096 32uy
-
     /// When an entry expires that a client gave this exptime at `nowSeconds`: 0 never; negative already; up to 30 days from now on; else a Unix time.
-    let expirySeconds (exptime: int32) (nowSeconds: uint32) : uint32 =
-        if exptime = 0 then
-            0u
-        elif exptime < 0 then
-            alwaysExpired
-        elif exptime > relativeExptimeMax then
-            uint32 exptime
-        else
-            uint32 (min (uint64 nowSeconds + uint64 exptime) 0xFFFFFFFFUL)
+    let expirySeconds (exptime: int32) (nowSeconds: uint32) : uint32 = Change.expirySeconds exptime nowSeconds
 
     /// Whether the decision depends on the current entry, so that the host must look it up.
     let needsCurrent (verb: Verb) : bool =
@@ -79,7 +26,11 @@ module Execute =
         | Verb.Delete
         | Verb.Incr
         | Verb.Decr
-        | Verb.Touch -> true
+        | Verb.Touch
+        | Verb.MetaGet
+        | Verb.MetaSet
+        | Verb.MetaDelete
+        | Verb.MetaArithmetic -> true
         | _ -> false
 
     /// Whether the verb may change the store, and so goes through `decide`.
@@ -92,30 +43,47 @@ module Execute =
 
     /// Whether a command that is decided may answer with a value, whose length is not known before.
     let repliesWithValue (command: inref<Command>) : bool =
-        command.Dialect <> Dialect.Text && (command.Verb = Verb.Gat || command.Verb = Verb.Gats)
+        command.Verb = Verb.MetaGet
+        || (command.Dialect <> Dialect.Text && (command.Verb = Verb.Gat || command.Verb = Verb.Gats))
+
+    /// Whether the command reads one key and is answered at once, unless `changes` says that what it found makes a write of it.
+    let isFetch (command: inref<Command>) : bool =
+        match command.Verb with
+        | Verb.MetaGet -> not (MetaExecute.alwaysChanges &command)
+        | Verb.MetaDebug -> true
+        | Verb.Get
+        | Verb.Gets -> command.Dialect <> Dialect.Text
+        | _ -> false
+
+    /// Whether a command that reads one key must change what it found, or that there is nothing.
+    let changes
+        (command: inref<Command>)
+        (input: ReadOnlySpan<byte>)
+        (current: Entry voption)
+        (nowSeconds: uint32)
+        : bool =
+        command.Verb = Verb.MetaGet && MetaExecute.changes &command input current nowSeconds
+
+    /// Whether a hit of a command that reads one key counts as the last access of the item.
+    let isAccess (command: inref<Command>) : bool = command.Dialect <> Dialect.Meta || MetaExecute.isAccess &command
 
     /// Whether a change makes the store smaller sooner or later, so that it is carried out on a full disk too.
     let isRemoval (kind: ChangeKind) : bool = kind <> ChangeKind.Put
+
+    /// Whether a put makes an item, and does not only change the old one.
+    let makesItem (change: Change) (current: Entry voption) : bool =
+        change.Access = AccessEffect.Written || current.IsNone
 
     /// What one key of a retrieval counts as.
     let retrievalCounters (verb: Verb) (isHit: bool) : Counters =
         match verb with
         | Verb.Gat
         | Verb.Gats -> Counters.CmdTouch ||| (if isHit then Counters.TouchHits else Counters.TouchMisses)
+        | Verb.MetaDebug -> Counters.CmdMeta
         | _ -> Counters.CmdGet ||| (if isHit then Counters.GetHits else Counters.GetMisses)
 
-    let inline private answer (command: inref<Command>) (reply: ReplyCode) (counters: Counters) : Change = {
-        Kind = ChangeKind.Nothing
-        Reply = (if command.NoReply then ReplyCode.None else reply)
-        Counters = counters
-        Flags = 0u
-        ExpirySeconds = 0u
-        Cas = 0UL
-        Marks = EntryMarks.None
-        Number = 0UL
-        Head = ReadOnlySpan<byte>.Empty
-        Tail = ReadOnlySpan<byte>.Empty
-    }
+    let inline private answer (command: inref<Command>) (reply: ReplyCode) (counters: Counters) : Change =
+        Change.answer (if command.NoReply then ReplyCode.None else reply) counters
 
     /// When the entry of this command expires. An exptime of the binary protocol has no sign.
     let inline private expiryOf (command: inref<Command>) (now: uint32) : uint32 =
@@ -149,25 +117,12 @@ module Execute =
         (valueLengthMax: int)
         : Change =
         match current with
-        | ValueSome entry when entry.ValueLength <= valueLengthMax - command.ValueLength ->
-            let isAppend = command.Verb = Verb.Append
-
-            {
-                answer &command ReplyCode.Stored Counters.CmdSet with
-                    Kind = ChangeKind.Put
-                    Flags = entry.Flags
-                    ExpirySeconds = entry.ExpirySeconds
-                    Head = (if isAppend then entry.Value else value &command input)
-                    Tail = (if isAppend then value &command input else entry.Value)
-            }
+        | ValueSome entry when entry.ValueLength <= valueLengthMax - command.ValueLength -> {
+            Change.join entry (value &command input) (command.Verb = Verb.Append) with
+                Reply = (if command.NoReply then ReplyCode.None else ReplyCode.Stored)
+          }
         // Nothing to join to, or a joined value that is too large, which memcached does not tell apart.
         | _ -> answer &command ReplyCode.NotStored Counters.CmdSet
-
-    /// Writes the digits of a number; returns how many.
-    let private writeDigits (number: uint64) (target: Span<byte>) : int =
-        let mutable written = 0
-        number.TryFormat(target, &written) |> ignore
-        written
 
     let private decideArithmetic (command: inref<Command>) (current: Entry voption) (scratch: Span<byte>) : Change =
         let isIncr = command.Verb = Verb.Incr
@@ -175,37 +130,12 @@ module Execute =
 
         match current with
         | ValueNone -> answer &command ReplyCode.NotFound (if isIncr then Counters.IncrMisses else Counters.DecrMisses)
-        | ValueSome entry when not (Digits.tryStored entry.Value &number) ->
+        | ValueSome entry when not (Change.tryCount entry isIncr command.Number &number) ->
             answer &command ReplyCode.NonNumericValue Counters.None
-        | ValueSome entry ->
-            let result =
-                if isIncr then number + command.Number
-                elif command.Number > number then 0UL
-                else number - command.Number
-
-            let length = writeDigits result scratch
-
-            let padding =
-                if entry.ValueLength <= blanks.Length then
-                    max 0 (entry.ValueLength - length)
-                else
-                    0
-
-            {
-                answer &command ReplyCode.Number (if isIncr then Counters.IncrHits else Counters.DecrHits) with
-                    Kind = ChangeKind.Put
-                    Flags = entry.Flags
-                    ExpirySeconds = entry.ExpirySeconds
-                    // memcached counts in place while the number has room there, and makes a new item otherwise.
-                    Marks =
-                        (if length <= entry.ValueLength then
-                             entry.Marks
-                         else
-                             EntryMarks.None)
-                    Number = result
-                    Head = Span<byte>.op_Implicit(scratch.Slice(0, length))
-                    Tail = ReadOnlySpan<byte>(blanks, 0, padding)
-            }
+        | ValueSome entry -> {
+            Change.recount entry number scratch (if isIncr then Counters.IncrHits else Counters.DecrHits) with
+                Reply = (if command.NoReply then ReplyCode.None else ReplyCode.Number)
+          }
 
     /// A binary `incr` or `decr` of a key that is not there: it gets the initial number, unless the client does not want it to.
     let private decideCreation
@@ -224,7 +154,7 @@ module Execute =
                     Kind = ChangeKind.Put
                     ExpirySeconds = expiryOf &command now
                     Number = initial
-                    Head = Span<byte>.op_Implicit(scratch.Slice(0, writeDigits initial scratch))
+                    Head = Span<byte>.op_Implicit(scratch.Slice(0, Change.writeDigits initial scratch))
             }
 
     /// What a binary command counts as whose cas unique the item must have, and does not; none when it has, or the command asks for none.
@@ -261,16 +191,13 @@ module Execute =
                      ReplyCode.None)
                 (Counters.CmdTouch ||| Counters.TouchMisses)
         | ValueSome entry -> {
-            answer
-                &command
-                (if isTouch then ReplyCode.Touched else ReplyCode.Value)
-                (Counters.CmdTouch ||| Counters.TouchHits) with
-                Kind = ChangeKind.Put
-                Flags = entry.Flags
+            Change.keep entry ReplyCode.Touched (Counters.CmdTouch ||| Counters.TouchHits) with
+                Reply =
+                    (if command.NoReply then ReplyCode.None
+                     elif isTouch then ReplyCode.Touched
+                     else ReplyCode.Value)
                 ExpirySeconds = expiryOf &command now
-                Cas = entry.Cas
-                Marks = entry.Marks
-                Head = entry.Value
+                Access = AccessEffect.Fetched
           }
 
     let inline private remove (command: inref<Command>) (reply: ReplyCode) (counters: Counters) : Change = {
@@ -332,6 +259,10 @@ module Execute =
         | Verb.Touch
         | Verb.Gat
         | Verb.Gats -> decideTouch &command current nowSeconds
+        | Verb.MetaGet
+        | Verb.MetaSet
+        | Verb.MetaDelete
+        | Verb.MetaArithmetic -> MetaExecute.decide &command input current nowSeconds valueLengthMax scratch
         | Verb.FlushRefused -> answer &command ReplyCode.FlushAllNotAllowed Counters.CmdFlush
         | _ -> decideFlushAll &command nowSeconds
 

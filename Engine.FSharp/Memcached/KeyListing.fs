@@ -2,13 +2,13 @@ namespace LsmFs.Engine
 
 // The lines of `lru_crawler metadump` and `mgdump`, and of `stats cachedump`, one for each item:
 //
-//   key=<key> exp=<time> la=0 cas=<cas unique> fetch=no cls=1 size=<bytes> flags=<flags>\n
+//   key=<key> exp=<time> la=<time> cas=<cas unique> fetch=yes|no cls=1 size=<bytes> flags=<flags>\n
 //   mg <key>\r\n
 //   mg <key in base64> b\r\n          a key that cannot be a word of a command line
 //   ITEM <key> [<bytes> b; <time> s]\r\n
 //
 // metadump: the key with every byte but letters, digits and `-._~` as `%` and two hexadecimal digits (percent-encoding, RFC 3986); exp is the Unix time in
-// seconds at which the item expires, -1 never. When an item was read last is not recorded, and so la is 0 and fetch no for every item. size counts
+// seconds at which the item expires, -1 never; la is that of the last access, and fetch whether there was any since the item was written (`Recency`). size counts
 // the bytes of the encoded entry: header, key and value. A line ends with \n alone, as memcached's does.
 //
 // cachedump: bytes of the value, and the Unix time in seconds at which the item expires, 0 never. The list is cut at 2 MiB, as memcached cuts it. A key that
@@ -49,8 +49,10 @@ module KeyListing =
     let private hexDigits = "0123456789ABCDEF"B
     let private keyWord = "key="B
     let private expWord = " exp="B
-    let private casWord = " la=0 cas="B
-    let private sizeWord = " fetch=no cls=1 size="B
+    let private accessWord = " la="B
+    let private casWord = " cas="B
+    let private fetchedWord = " fetch=yes cls=1 size="B
+    let private notFetchedWord = " fetch=no cls=1 size="B
     let private flagsWord = " flags="B
     let private mgWord = "mg "B
     let private binaryEnd = " b\r\n"B
@@ -94,11 +96,8 @@ module KeyListing =
         let text = buffer.Reserve(Base64.GetMaxEncodedToUtf8Length key.Length)
         Base64.EncodeToUtf8(key, text, &consumed, &written) |> ignore
 
-    /// Whether a command line can name the key as it is.
-    let private isWord (key: ReadOnlySpan<byte>) : bool = key.IndexOfAny(32uy, 10uy, 13uy) < 0
-
     /// Appends the line of an item in a `metadump`. O(key), no allocation beside the buffer's.
-    let appendMetadump (buffer: ByteBuffer) (entry: Entry) : unit =
+    let appendMetadump (buffer: ByteBuffer) (entry: Entry) (access: Access) : unit =
         word buffer keyWord
         percentEncoded buffer entry.Key
         word buffer expWord
@@ -109,9 +108,11 @@ module KeyListing =
         else
             number buffer (uint64 entry.ExpirySeconds)
 
+        word buffer accessWord
+        number buffer (uint64 access.LastSeconds)
         word buffer casWord
         number buffer entry.Cas
-        word buffer sizeWord
+        word buffer (if access.IsFetched then fetchedWord else notFetchedWord)
         number buffer (uint64 entry.Length)
         word buffer flagsWord
         number buffer (uint64 entry.Flags)
@@ -121,7 +122,7 @@ module KeyListing =
     let appendMgdump (buffer: ByteBuffer) (entry: Entry) : unit =
         word buffer mgWord
 
-        if isWord entry.Key then
+        if entry.Marks &&& EntryMarks.BinaryKey = EntryMarks.None && MetaKey.isWord entry.Key then
             buffer.Append entry.Key
             word buffer lineEnd
         else
@@ -134,7 +135,7 @@ module KeyListing =
 
     /// Appends the line of an item in a `cachedump`; false, and nothing appended, when it has no line. O(key), no allocation beside the buffer's.
     let tryAppendCachedump (buffer: ByteBuffer) (entry: Entry) : bool =
-        if isWord entry.Key then
+        if MetaKey.isWord entry.Key then
             word buffer itemWord
             buffer.Append entry.Key
             word buffer bytesWord
@@ -167,8 +168,14 @@ module KeyListing =
     }
 
     /// Appends the line of the next item of a list, of which `progress` says how much was written before; false, and nothing appended, when the list
-    /// takes no more.
-    let tryAppend (list: KeyList) (buffer: ByteBuffer) (entry: Entry) (progress: byref<KeyListProgress>) : bool =
+    /// takes no more. `access` is the item's last.
+    let tryAppend
+        (list: KeyList)
+        (buffer: ByteBuffer)
+        (entry: Entry)
+        (access: Access)
+        (progress: byref<KeyListProgress>)
+        : bool =
         if progress.ItemCount >= list.ItemCountMax then
             false
         else
@@ -177,7 +184,7 @@ module KeyListing =
             let hasLine =
                 match list.Format with
                 | KeyListFormat.Metadump ->
-                    appendMetadump buffer entry
+                    appendMetadump buffer entry access
                     true
                 | KeyListFormat.Mgdump ->
                     appendMgdump buffer entry

@@ -151,7 +151,12 @@ module Parser =
                 state.ScannedBytes <- input.Length
                 CommandLine.needMoreOf 0
             else
-                let step = CommandLine.parse valueLengthMax &state input lineLength &command
+                let step =
+                    if MetaLine.isMeta input lineLength then
+                        MetaLine.parse valueLengthMax &state input lineLength &command
+                    else
+                        CommandLine.parse valueLengthMax &state input lineLength &command
+
                 // A storage command that waits for its value is parsed again: its line is where it was.
                 state.ScannedBytes <- (if step.Kind = ParseStepKind.NeedMore then lineLength else 0)
                 step

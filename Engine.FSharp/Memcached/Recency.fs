@@ -20,6 +20,17 @@ type Access = {
     IsFetched: bool
 }
 
+/// What a write does to what is known of the last access.
+type AccessEffect =
+    /// It makes a new item, which was not read yet.
+    | Written = 0uy
+    /// The item is the old one, read by this very command.
+    | Fetched = 1uy
+    /// The item is the old one, and its time is now.
+    | Renewed = 2uy
+    /// The item is the old one, and nothing of this changes.
+    | Kept = 3uy
+
 /// The packing of the table of last accesses.
 [<RequireQualifiedAccess>]
 module Recency =
@@ -47,6 +58,14 @@ module Recency =
         (((sequence.Value >>> slotBits) &&& tagMask) <<< 33)
         ||| (if isFetched then fetchedBit else 0UL)
         ||| uint64 seconds
+
+    /// What is known of an item after a write.
+    let after (effect: AccessEffect) (before: Access) (nowSeconds: uint32) : Access =
+        match effect with
+        | AccessEffect.Kept -> before
+        | AccessEffect.Renewed -> { before with LastSeconds = nowSeconds }
+        | AccessEffect.Fetched -> { LastSeconds = nowSeconds; IsFetched = true }
+        | _ -> { LastSeconds = nowSeconds; IsFetched = false }
 
     /// What the slot says of the entry. When it says nothing, or speaks of another one, the entry was not read since `unknownSeconds`.
     let unpack (slotBits: int) (sequence: SequenceNumber) (slot: uint64) (unknownSeconds: uint32) : Access =

@@ -9,6 +9,17 @@ namespace LsmFs.Engine
 open System
 open System.Text
 
+/// What a reply says beside the command and the item.
+[<Struct>]
+type AnswerContext = {
+    /// The Unix time in seconds.
+    NowSeconds: uint32
+    /// The cas unique of the item after the change.
+    Cas: uint64
+    /// When the item was read before.
+    Access: Access
+}
+
 /// Writing replies.
 [<RequireQualifiedAccess>]
 module Reply =
@@ -50,6 +61,18 @@ module Reply =
         | ReplyCode.CrawlerFailed -> "ERROR an unknown error happened"
         | ReplyCode.SleepTooLong -> "CLIENT_ERROR sleep must be one second or less"
         | ReplyCode.MetaEnd -> "EN"
+        | ReplyCode.MetaNoop -> "MN"
+        | ReplyCode.InvalidFlag -> "CLIENT_ERROR invalid flag"
+        | ReplyCode.DuplicateFlag -> "CLIENT_ERROR duplicate flag"
+        | ReplyCode.InvalidOrDuplicateFlag -> "CLIENT_ERROR invalid or duplicate flag"
+        | ReplyCode.TooManyFlags -> "CLIENT_ERROR options flags are too long"
+        | ReplyCode.BadToken -> "CLIENT_ERROR bad token in command line format"
+        | ReplyCode.BadDelta -> "CLIENT_ERROR invalid numeric delta value"
+        | ReplyCode.BadInitial -> "CLIENT_ERROR invalid numeric initial value"
+        | ReplyCode.BadKeyEncoding -> "CLIENT_ERROR error decoding key"
+        | ReplyCode.OpaqueTooLong -> "CLIENT_ERROR opaque token too long"
+        | ReplyCode.InvalidSetMode -> "CLIENT_ERROR invalid mode for ms M token"
+        | ReplyCode.InvalidArithmeticMode -> "CLIENT_ERROR invalid mode for ma M token"
         | ReplyCode.LruPercentTooLarge -> "ERROR hot and warm pcts must not exceed 80"
         | ReplyCode.LruFactorTooSmall -> "ERROR hot/warm age factors must be greater than 0"
         | ReplyCode.BadReassignClass -> "BADCLASS invalid src or dst class id"
@@ -115,7 +138,7 @@ module Reply =
         let length = writeDigits number target
         length + writeLineEnd (target.Slice length)
 
-    let private digitCount (number: uint64) : int =
+    let internal digitCount (number: uint64) : int =
         let mutable count = 1
         let mutable rest = number / 10UL
 

@@ -38,10 +38,6 @@ module internal CommandName =
     [<Literal>]
     let Quit = 0x74697571UL
 
-    /// `ms`, a meta set.
-    [<Literal>]
-    let MetaSet = 0x736DUL
-
     [<Literal>]
     let Touch = 0x6863756F74UL
 

@@ -1,4 +1,5 @@
 using LsmFs.Engine;
+using Microsoft.FSharp.Core;
 using Decision = LsmFs.Engine.Execute;
 
 namespace LsmFs.Host;
@@ -127,9 +128,6 @@ internal sealed partial class Connection
                 _retrieval.ConsumedBytes = input.Length;
                 return true;
 
-            case Verb.Get or Verb.Gets when command.Dialect != Dialect.Text && TryFetch(in command, input, Following(received, length)):
-                break;
-
             case Verb.Version or Verb.Verbosity or Verb.CacheMemlimit or Verb.Quit or Verb.Noop when TryAnswer(in command, input):
                 break;
 
@@ -139,14 +137,8 @@ internal sealed partial class Connection
             case Verb.LruCrawler when TryCrawl(in command, input):
                 break;
 
-            case var verb when Decision.isWrite(verb) && CanCollectWrite():
-                if (Decision.needsCurrent(verb) && !IsAtHand(Answer.key(in command, input, loop.KeyScratch), Following(received, length), 0))
-                {
-                    return false;
-                }
-
-                Charge(loop.Writes.Add(this, in command, input));
-                ReleaseBlocks();
+            case var verb when Decision.isFetch(in command) ? TryFetch(in command, input, Following(received, length))
+                : Decision.isWrite(verb) && TryCollect(in command, input, Following(received, length)):
                 break;
 
             default:
@@ -160,7 +152,21 @@ internal sealed partial class Connection
     /// <summary>Where keys that may be looked for ahead are: in the packets behind this one.</summary>
     private ReadOnlySpan<byte> Following(ReadOnlySpan<byte> received, int length) => _isBinary ? received[length..] : default;
 
-    /// <summary>Looks one key up and answers; false when the command must be tried again.</summary>
+    /// <summary>Collects a write; false when it must be tried again.</summary>
+    private bool TryCollect(in Command command, ReadOnlySpan<byte> input, ReadOnlySpan<byte> following)
+    {
+        if (!CanCollectWrite()
+            || (Decision.needsCurrent(command.Verb) && !IsAtHand(Answer.key(in command, input, loop.KeyScratch), following, 0)))
+        {
+            return false;
+        }
+
+        Charge(loop.Writes.Add(this, in command, input));
+        ReleaseBlocks();
+        return true;
+    }
+
+    /// <summary>Looks one key up and answers, or collects the write that the command turns out to be; false when it must be tried again.</summary>
     private bool TryFetch(in Command command, ReadOnlySpan<byte> input, ReadOnlySpan<byte> following)
     {
         if (MustWaitForCommit() || !HasRoom(Answer.headLengthMax))
@@ -181,13 +187,19 @@ internal sealed partial class Connection
             }
         }
 
+        bool isFound = outcome == LookupOutcome.Found;
+
         if (outcome == LookupOutcome.Unreadable)
         {
             Refuse(in command, input, Unreadable);
         }
-        else if (outcome != LookupOutcome.Found)
+        else if (Decision.changes(in command, input, isFound ? FSharpValueOption<Entry>.Some(entry) : default, loop.NowSeconds))
         {
-            _sendLength += Answer.writeMiss(loop.SendBuffer.AsSpan(_sendLength), in command, input);
+            return TryCollect(in command, input, following);
+        }
+        else if (!isFound)
+        {
+            _sendLength += Answer.writeMiss(loop.SendBuffer.AsSpan(_sendLength), in command, input, key);
             loop.Counters.Count(Decision.retrievalCounters(command.Verb, false));
             loop.Counters.CountMiss(outcome);
         }
@@ -371,6 +383,11 @@ internal sealed partial class Connection
                 if (outcome == LookupOutcome.Found && !TryWriteEntry(in entry, _retrieval.Verb == Verb.Gets))
                 {
                     return false;
+                }
+
+                if (outcome == LookupOutcome.Found)
+                {
+                    loop.Recency.Touch(in entry, loop.NowSeconds);
                 }
 
                 loop.Counters.Count(Decision.retrievalCounters(_retrieval.Verb, outcome == LookupOutcome.Found));

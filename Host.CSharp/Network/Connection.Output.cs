@@ -1,5 +1,6 @@
 using System.Buffers;
 using LsmFs.Engine;
+using Decision = LsmFs.Engine.Execute;
 
 namespace LsmFs.Host;
 
@@ -79,7 +80,13 @@ internal sealed partial class Connection
         }
 
         _sendLength += Answer.writeHitHead(
-            loop.SendBuffer.AsSpan(_sendLength), in command, input, entry, new AnswerContext(loop.NowSeconds, entry.Cas, default));
+            loop.SendBuffer.AsSpan(_sendLength), in command, input, entry, new AnswerContext(loop.NowSeconds, entry.Cas, loop.Recency.Find(in entry)));
+
+        if (Decision.isAccess(in command))
+        {
+            loop.Recency.Touch(in entry, loop.NowSeconds);
+        }
+
         Write(value);
         Write(tail);
         return true;

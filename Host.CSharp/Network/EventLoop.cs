@@ -60,6 +60,7 @@ internal abstract class EventLoop : IDisposable
     protected EventLoop(Server server, Store store, ILogger logger)
     {
         Server = server;
+        Recency = server.Recency;
         _store = store;
         Logger = logger;
         _reader = store.CreateReader();
@@ -77,6 +78,9 @@ internal abstract class EventLoop : IDisposable
     public long ClockSeconds { get; private set; }
 
     public Server Server { get; }
+
+    /// <summary>When items were read last.</summary>
+    public RecencyTable Recency { get; }
 
     public ILogger Logger { get; }
 

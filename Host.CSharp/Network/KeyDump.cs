@@ -98,6 +98,9 @@ internal sealed class KeyDump : IThreadPoolWorkItem
         _loop.Server.LeaveCrawlWork();
     }
 
+    private bool TryAppend(in Entry entry) =>
+        KeyListing.tryAppend(_list, _piece, entry, _loop.Recency.Find(in entry), ref _progress);
+
     private void MakePiece()
     {
         _piece.ClearAndTrim(2 * PieceLengthBytes);
@@ -112,7 +115,7 @@ internal sealed class KeyDump : IThreadPoolWorkItem
 
             while (_piece.Length < PieceLengthBytes && !_cancellation.IsCancellationRequested)
             {
-                if (!_cursor.MoveNext() || !KeyListing.tryAppend(_list, _piece, _cursor.Current, ref _progress))
+                if (!_cursor.MoveNext() || !TryAppend(_cursor.Current))
                 {
                     IsComplete = true;
                     _piece.Append(Reply.line(_list.Finish));

@@ -43,6 +43,7 @@ public sealed class Server : IAsyncDisposable
 
         Options = options with { ConnectionCountMax = connectionCountMax };
         Store = store;
+        Recency = new RecencyTable(store.Options.MemoryBudgetBytes, (uint)DateTimeOffset.UtcNow.ToUnixTimeSeconds());
         Transport = options.Transport switch
         {
             Transport.Auto => OperatingSystem.IsLinux() ? Transport.Epoll : Transport.Sockets,
@@ -109,6 +110,9 @@ public sealed class Server : IAsyncDisposable
 
     /// <summary>The store that the server serves.</summary>
     internal Store Store { get; }
+
+    /// <summary>When items were read last.</summary>
+    internal RecencyTable Recency { get; }
 
     /// <summary>What a client is told that is one too many, as memcached does.</summary>
     internal static ReadOnlySpan<byte> TooManyConnections => "ERROR Too many open connections\r\n"u8;

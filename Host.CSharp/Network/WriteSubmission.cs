@@ -228,7 +228,7 @@ internal sealed class WriteSubmission(EventLoop loop) : Submission
                 Refuse(in request, Connection.Unreadable);
                 return;
             }
-            else if (request.Command.Verb is Verb.Gat or Verb.Gats)
+            else if (request.Command.Verb is Verb.Gat or Verb.Gats or Verb.MetaGet)
             {
                 Counters.CountMiss(outcome);
             }
@@ -246,17 +246,19 @@ internal sealed class WriteSubmission(EventLoop loop) : Submission
         Counters.Count(change.Counters);
 
         // The entry is only good until the write.
+        Access access = current.IsSome ? loop.Recency.Find(current.Value) : default;
+
         if (change.Reply != ReplyCode.None)
         {
-            ulong cas = change.Cas == 0 ? context.NextCas : change.Cas;
-            Answer.appendChange(_replies, in request.Command, input, change, current, new AnswerContext(context.NowSeconds, cas, default));
+            ulong cas = change.Cas == 0 ? context.NextSequence : change.Cas;
+            Answer.appendChange(_replies, in request.Command, input, key, change, current, new AnswerContext(context.NowSeconds, cas, access));
         }
 
         switch (change.Kind)
         {
             case ChangeKind.Put:
-                // One that keeps its cas unique is the old item with another expiry.
-                Counters.TotalItems += change.Cas == 0 ? 1 : 0;
+                Counters.TotalItems += Decision.makesItem(change, current) ? 1 : 0;
+                loop.Recency.Record(context.NextSequence, Recency.after(change.Access, access, context.NowSeconds));
                 context.Put(key, change.Head, change.Tail, change.Flags, change.ExpirySeconds, change.Cas, change.Marks);
                 break;
             case ChangeKind.Delete:

@@ -27,8 +27,8 @@ public sealed class WriteContext
     /// <summary>Whether there is space for values. On a full disk only removals are carried out.</summary>
     public bool AdmitsPuts { get; private set; }
 
-    /// <summary>The cas unique that the next write has unless it brings its own.</summary>
-    public ulong NextCas => _lastSequence + 1;
+    /// <summary>The sequence number of the next write, which is its cas unique too unless it brings its own.</summary>
+    public ulong NextSequence => _lastSequence + 1;
 
     /// <summary>The flush state after the batch.</summary>
     internal FlushState Flush { get; private set; }
@@ -60,18 +60,18 @@ public sealed class WriteContext
             throw new InvalidOperationException("Puts are not admitted.");
         }
 
-        Write(new EntryHeader(EntryKind.Value, NextSequence(), flags, expirySeconds, cas, marks), key, head, tail);
+        Write(new EntryHeader(EntryKind.Value, Advance(), flags, expirySeconds, cas, marks), key, head, tail);
         return cas == 0 ? _lastSequence : cas;
     }
 
     /// <summary>Removes the value of a key.</summary>
     public void Delete(ReadOnlySpan<byte> key) =>
-        Write(new EntryHeader(EntryKind.Tombstone, NextSequence(), 0, 0, 0, EntryMarks.None), key, default, default);
+        Write(new EntryHeader(EntryKind.Tombstone, Advance(), 0, 0, 0, EntryMarks.None), key, default, default);
 
     /// <summary>Removes every value there is: now when the Unix time is 0, else everything there will be when that time comes.</summary>
     public void FlushAll(uint atSeconds)
     {
-        var sequence = NextSequence();
+        var sequence = Advance();
         StartWrite();
         _ = EntryFormat.append(_frame, new EntryHeader(EntryKind.FlushAll, sequence, 0, atSeconds, 0, EntryMarks.None), default, default);
         Flush = FlushStateModule.apply(sequence, atSeconds, Flush);
@@ -109,7 +109,7 @@ public sealed class WriteContext
     /// <summary>Bytes of the memtable with the batch in it.</summary>
     internal long MemtableSizeBytes => _editor!.SizeBytes;
 
-    private SequenceNumber NextSequence() => SequenceNumber.NewSequenceNumber(++_lastSequence);
+    private SequenceNumber Advance() => SequenceNumber.NewSequenceNumber(++_lastSequence);
 
     private void StartWrite()
     {

@@ -103,7 +103,12 @@ let tests =
                 not (write.WriteKey |> Array.exists (fun letter -> letter = 32uy || letter = 10uy || letter = 13uy))
 
             while not rest.IsEmpty
-                  && KeyListing.tryAppend list buffer { Buffer = encode 1UL rest.Head; Offset = 0 } &progress do
+                  && KeyListing.tryAppend
+                      list
+                      buffer
+                      { Buffer = encode 1UL rest.Head; Offset = 0 }
+                      (Unchecked.defaultof<Access>)
+                      &progress do
                 rest <- rest.Tail
 
             let expected =
@@ -137,7 +142,7 @@ let tests =
             let buffer = ByteBuffer 16
             let mutable progress = KeyListProgress()
 
-            while KeyListing.tryAppend list buffer entry &progress do
+            while KeyListing.tryAppend list buffer entry (Unchecked.defaultof<Access>) &progress do
                 ()
 
             let line = "ITEM key [0 b; 0 s]\r\n".Length

@@ -37,7 +37,8 @@ let private item (key: byte[]) : Write = {
 let tests =
     testList "Crawler" [
         property "a metadump tells the key, expiry, cas unique, size and flags of an item" (fun (write: Write) ->
-            let line = lineOf KeyListing.appendMetadump 77UL write
+            let access = { LastSeconds = 1_900_000_000u; IsFetched = write.WriteCas = 0UL }
+            let line = lineOf (fun buffer entry -> KeyListing.appendMetadump buffer entry access) 77UL write
             Expect.isTrue (line.EndsWith '\n' && line.IndexOf '\n' = line.Length - 1) "one line"
             Expect.isTrue (line |> Seq.forall (fun letter -> letter < '\127')) "of ASCII"
             let fields = fieldsOf (line.TrimEnd '\n')
@@ -67,9 +68,9 @@ let tests =
                 (Map.remove "key" fields)
                 (Map [
                     "exp", expiry
-                    "la", "0"
+                    "la", "1900000000"
                     "cas", string cas
-                    "fetch", "no"
+                    "fetch", (if access.IsFetched then "yes" else "no")
                     "cls", "1"
                     "size", string (encode 77UL write).Length
                     "flags", string write.WriteFlags
@@ -77,7 +78,9 @@ let tests =
                 "the rest")
 
         test "a metadump spells keys as memcached does" {
-            let line = lineOf KeyListing.appendMetadump 5UL (item (latin "\u00E9/x~-._ %a"))
+            let never = Unchecked.defaultof<Access>
+            let append buffer entry = KeyListing.appendMetadump buffer entry never
+            let line = lineOf append 5UL (item (latin "\u00E9/x~-._ %a"))
 
             Expect.equal
                 line

@@ -20,6 +20,7 @@ let version = "1.6.99"
 type Server(valueLengthMax: int) =
     let entries = Dictionary<string, Entry>()
     let counters = Dictionary<string, int64>()
+    let accesses = Dictionary<string, Access>()
     let mutable sequence = 0UL
     let mutable flushedThrough = 0UL
     let mutable pendingFlushSeconds = 0u
@@ -65,6 +66,15 @@ type Server(valueLengthMax: int) =
         | true, entry when not (entry.IsExpired now) && entry.Sequence.Value > flushedThrough -> ValueSome entry
         | _ -> ValueNone
 
+    /// When a key was read last.
+    member _.AccessTo(key: string) : Access =
+        match accesses.TryGetValue key with
+        | true, access -> access
+        | _ -> Unchecked.defaultof<Access>
+
+    /// The item is read.
+    member _.Touch(key: string) : unit = accesses[key] <- { LastSeconds = now; IsFetched = true }
+
     /// Every live entry in the order of the keys.
     member server.Live: Entry list =
         entries.Keys
@@ -93,6 +103,7 @@ type Server(valueLengthMax: int) =
             let buffer = ByteBuffer 64
             EntryFormat.appendParts buffer header (span (latin key)) change.Head change.Tail |> ignore
             entries[key] <- { Buffer = buffer.ToArray(); Offset = 0 }
+            accesses[key] <- Recency.after change.Access (server.AccessTo key) now
         | ChangeKind.Delete -> entries.Remove key |> ignore
         | ChangeKind.FlushAll when change.ExpirySeconds = 0u -> flushedThrough <- sequence
         | ChangeKind.FlushAll -> pendingFlushSeconds <- change.ExpirySeconds
@@ -134,26 +145,63 @@ type Connection(server: Server) =
 
     let noop (command: Command) (input: byte[]) = code command.Dialect input ReplyCode.Ok
 
-    /// One key that is looked up without a change.
-    let fetch (command: Command) (input: byte[]) =
-        let current = server.Find(ofLatin (ReadOnlySpan<byte>(input, command.KeyOffset, command.KeyLength)))
-        server.Count(Execute.retrievalCounters command.Verb current.IsSome)
+    let write (command: Command) (input: byte[]) =
+        let keyScratch: byte[] = Array.zeroCreate ProtocolLimits.keyScratchLength
+        let key = Answer.key &command (span input) (keyScratch.AsSpan())
+        let name = ofLatin key
 
-        match current with
-        | ValueNone ->
-            append Answer.headLengthMax (fun bytes -> Answer.writeMiss (bytes.AsSpan()) &command (span input))
-        | ValueSome entry ->
-            append Answer.headLengthMax (fun bytes ->
+        let current =
+            if Execute.needsCurrent command.Verb then
+                server.Find name
+            else
+                ValueNone
+
+        let scratch: byte[] = Array.zeroCreate ProtocolLimits.scratchLength
+
+        let change =
+            Execute.decide &command (span input) current server.NowSeconds server.ValueLengthMax (scratch.AsSpan())
+
+        let context = {
+            NowSeconds = server.NowSeconds
+            Cas = (if change.Cas = 0UL then server.NextCas else change.Cas)
+            Access = server.AccessTo name
+        }
+
+        if change.Reply <> ReplyCode.None then
+            Answer.appendChange output &command (span input) key change current context
+
+        server.Apply(name, change)
+
+    /// A command that reads one key, unless it turns out to be a write.
+    let fetch (command: Command) (input: byte[]) =
+        let keyScratch: byte[] = Array.zeroCreate ProtocolLimits.keyScratchLength
+        let name = ofLatin (Answer.key &command (span input) (keyScratch.AsSpan()))
+        let current = server.Find name
+
+        if Execute.changes &command (span input) current server.NowSeconds then
+            write command input
+        else
+            server.Count(Execute.retrievalCounters command.Verb current.IsSome)
+
+            match current with
+            | ValueSome entry ->
                 let context = {
                     NowSeconds = server.NowSeconds
                     Cas = entry.Cas
-                    Access = Unchecked.defaultof<Access>
+                    Access = server.AccessTo name
                 }
 
-                Answer.writeHitHead (bytes.AsSpan()) &command (span input) entry context)
+                append Answer.headLengthMax (fun target ->
+                    Answer.writeHitHead (target.AsSpan()) &command (span input) entry context)
 
-            output.Append(Answer.hitValue &command entry)
-            output.Append(Answer.hitTail &command entry)
+                output.Append(Answer.hitValue &command entry)
+                output.Append(Answer.hitTail &command entry)
+
+                if Execute.isAccess &command then
+                    server.Touch name
+            | ValueNone ->
+                append Answer.headLengthMax (fun target ->
+                    Answer.writeMiss (target.AsSpan()) &command (span input) (span (latin name)))
 
     let retrieve (command: Command) (input: byte[]) =
         let keys = ReadOnlySpan<byte>(input, command.KeyOffset, command.KeysLength)
@@ -179,6 +227,9 @@ type Connection(server: Server) =
             else
                 server.Count(Execute.retrievalCounters command.Verb current.IsSome)
 
+                if current.IsSome then
+                    server.Touch key
+
             match current with
             | ValueSome entry -> value entry hasCas
             | ValueNone -> ()
@@ -187,35 +238,12 @@ type Connection(server: Server) =
 
         output.Append(Reply.line ReplyCode.End)
 
-    let write (command: Command) (input: byte[]) =
-        let keyScratch: byte[] = Array.zeroCreate ProtocolLimits.keyScratchLength
-        let key = ofLatin (Answer.key &command (span input) (keyScratch.AsSpan()))
-
-        let current =
-            if Execute.needsCurrent command.Verb then
-                server.Find key
-            else
-                ValueNone
-
-        let scratch: byte[] = Array.zeroCreate ProtocolLimits.scratchLength
-
-        let change =
-            Execute.decide &command (span input) current server.NowSeconds server.ValueLengthMax (scratch.AsSpan())
-
-        let context = {
-            NowSeconds = server.NowSeconds
-            Cas = (if change.Cas = 0UL then server.NextCas else change.Cas)
-            Access = Unchecked.defaultof<Access>
-        }
-
-        Answer.appendChange output &command (span input) change current context
-        server.Apply(key, change)
-
     let list (keys: KeyList) =
         let mutable progress = KeyListProgress()
         let mutable rest = server.Live
 
-        while not rest.IsEmpty && KeyListing.tryAppend keys output rest.Head &progress do
+        while not rest.IsEmpty
+              && KeyListing.tryAppend keys output rest.Head (server.AccessTo(ofLatin rest.Head.Key)) &progress do
             rest <- rest.Tail
 
     let stats (command: Command) (input: byte[]) =
@@ -266,8 +294,6 @@ type Connection(server: Server) =
         | Verb.Gets
         | Verb.Gat
         | Verb.Gats when command.Dialect = Dialect.Text -> retrieve command input
-        | Verb.Get
-        | Verb.Gets -> fetch command input
         | Verb.Version -> versionLine command input
         | Verb.Noop -> noop command input
         | Verb.Quit when command.Dialect = Dialect.Binary ->
@@ -281,6 +307,7 @@ type Connection(server: Server) =
             let reply = AdminRequest.memoryLimit (uint32 command.Number) (64L <<< 20)
             output.Append(Reply.line (if command.NoReply then ReplyCode.None else reply))
         | Verb.Quit -> isClosed <- true
+        | _ when Execute.isFetch &command -> fetch command input
         | _ -> write command input
 
     member _.IsClosed = isClosed

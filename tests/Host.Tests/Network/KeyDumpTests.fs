@@ -1,6 +1,7 @@
 module LsmFs.Host.Tests.KeyDumpTests
 
 open System
+open System.Text.RegularExpressions
 open System.Collections.Generic
 open System.Diagnostics
 open System.IO
@@ -57,13 +58,26 @@ let private conversation (setting: Setting) =
     use served = new Served(setting)
     use client = new Client(served.Port)
 
-    client.Expect(
-        "set b 7 0 5\r\nvalue\r\nset a 0 0 0\r\n\r\nset gone 0 0 1\r\nx\r\ndelete gone\r\nset old 0 -1 1\r\nx\r\n"
-        + "lru_crawler metadump all\r\nversion\r\nlru_crawler mgdump hash\r\nget a\r\n",
-        "STORED\r\nSTORED\r\nSTORED\r\nDELETED\r\nSTORED\r\n"
-        + "key=a exp=-1 la=0 cas=2 fetch=no cls=1 size=17 flags=0\nkey=b exp=-1 la=0 cas=1 fetch=no cls=1 size=26 flags=7\nEND\r\n"
+    // Read once; the times are those of today's clock, all of ten digits.
+    let expected =
+        "STORED\r\nSTORED\r\nSTORED\r\nDELETED\r\nSTORED\r\nVALUE b 7 5\r\nvalue\r\nEND\r\n"
+        + "key=a exp=-1 la=1234567890 cas=2 fetch=no cls=1 size=17 flags=0\n"
+        + "key=b exp=-1 la=1234567890 cas=1 fetch=yes cls=1 size=26 flags=7\nEND\r\n"
         + "VERSION 1.2.3\r\nmg a\r\nmg b\r\nEN\r\nVALUE a 0 0\r\n\r\nEND\r\n"
+
+    client.Send(
+        "set b 7 0 5\r\nvalue\r\nset a 0 0 0\r\n\r\nset gone 0 0 1\r\nx\r\ndelete gone\r\nset old 0 -1 1\r\nx\r\nget b\r\n"
+        + "lru_crawler metadump all\r\nversion\r\nlru_crawler mgdump hash\r\nget a\r\n"
     )
+
+    let answer = text (client.Receive expected.Length)
+    let now = DateTimeOffset.UtcNow.ToUnixTimeSeconds()
+
+    for found in Regex.Matches(answer, @"la=(\d+)") do
+        let seconds = int64 found.Groups[1].Value
+        Expect.isTrue (seconds <= now && seconds > now - 600L) "the last access was now"
+
+    Expect.equal (Regex.Replace(answer, @"la=\d+", "la=1234567890")) expected "the lists"
 
     client.Expect("lru_crawler metadump 2\r\nlru_crawler mgdump 2\r\n", "END\r\nEN\r\n")
 
