@@ -10,6 +10,7 @@ internal static class EngineProcess
 {
     public const string LsmFs = "lsmfs";
     public const string RocksDb = "rocksdb";
+    public const string ZoneTree = "zonetree";
 
     // All of the work, and a store that has only ever had what the deletions left of the other one.
     private const string Whole = "whole";
@@ -30,7 +31,12 @@ internal static class EngineProcess
         var dataset = new Dataset(settings);
         Directory.CreateDirectory(folder);
         var empty = SizeSample.Take(0, folder);
-        using IEngine engine = engineName == LsmFs ? new LsmFsEngine(folder, settings) : new RocksDbEngine(folder, settings);
+        using IEngine engine = engineName switch
+        {
+            LsmFs => new LsmFsEngine(folder, settings),
+            RocksDb => new RocksDbEngine(folder, settings),
+            _ => new ZoneTreeEngine(folder, settings),
+        };
         Console.Error.WriteLine($"{engineName}, {part}");
         var runner = new PhaseRunner(engine, settings, dataset, folder);
         if (part == Whole)

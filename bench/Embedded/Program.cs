@@ -50,9 +50,9 @@ internal static class Program
         var parent = Path.GetFullPath(arguments.Take("--folder") ?? Path.GetTempPath());
         var prefix = (arguments.Take("--prefix") ?? "").Split(' ', StringSplitOptions.RemoveEmptyEntries);
         arguments.RefuseRest();
-        if (engines.FirstOrDefault(engine => engine is not (EngineProcess.LsmFs or EngineProcess.RocksDb)) is { } unknown)
+        if (engines.FirstOrDefault(engine => engine is not (EngineProcess.LsmFs or EngineProcess.RocksDb or EngineProcess.ZoneTree)) is { } unknown)
         {
-            throw new LoadException($"--engines {unknown}: {EngineProcess.LsmFs} and {EngineProcess.RocksDb} are wanted, with a comma between them");
+            throw new LoadException($"--engines {unknown}: {EngineProcess.LsmFs}, {EngineProcess.RocksDb} and {EngineProcess.ZoneTree} are wanted, with commas between them");
         }
 
         if (engines.Contains(EngineProcess.RocksDb) && !RocksDb.IsThere)
@@ -60,9 +60,14 @@ internal static class Program
             throw new LoadException($"there is no RocksDB library for {RuntimeInformation.RuntimeIdentifier}; --engines {EngineProcess.LsmFs} runs without it");
         }
 
-        if (settings.IsExpiring && engines.Contains(EngineProcess.RocksDb))
+        if (settings.IsExpiring && engines.Any(engine => engine != EngineProcess.LsmFs))
         {
-            throw new LoadException($"--remove expire: RocksDB has no expiry of a key's own; say --engines {EngineProcess.LsmFs}");
+            throw new LoadException($"--remove expire: the others have no expiry of a key's own; say --engines {EngineProcess.LsmFs}");
+        }
+
+        if (settings.IsSynced && engines.Contains(EngineProcess.ZoneTree))
+        {
+            throw new LoadException("--durability sync: ZoneTree has no log that waits for the disk; leave it out of --engines");
         }
 
         // Twice for what is shadowed and for a compaction under way, and a margin.

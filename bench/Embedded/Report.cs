@@ -21,7 +21,7 @@ internal static class Report
     public static void Write(string file, Settings settings, IReadOnlyList<RunResult> runs)
     {
         using var output = new StreamWriter(file);
-        output.WriteLine("# LsmFs and RocksDB embedded");
+        output.WriteLine($"# {string.Join(" and ", runs.Select(Name).Distinct())} embedded");
         output.WriteLine();
         WriteConditions(output, settings, runs);
         output.WriteLine();
@@ -40,7 +40,7 @@ internal static class Report
         output.WriteLine(Text(
             $"{settings.KeyCount:N0} keys of {Dataset.KeyLength} bytes with values of {settings.ValueLength} bytes ({settings.LiveBytes(settings.KeyCount) / Mebi:N0} MiB live), {(settings.IsCompressible ? "half of each zeros" : "incompressible")}; budget {settings.MemoryBudgetBytes / Mebi:N0} MiB; log {(settings.IsSynced ? "synced with every commit" : "not synced")}; commits of {settings.BatchCount}; {settings.WriterCount} writer(s), {settings.ReaderCount} reader(s); all but every {settings.KeepEvery}th key are {(settings.IsExpiring ? "left to expire" : "deleted")}."));
         output.WriteLine(Text(
-            $"{Environment.ProcessorCount} processors, {GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / Mebi:N0} MiB of memory, {RuntimeInformation.OSDescription}, {RuntimeInformation.FrameworkDescription}. Both engines read through the page cache of the operating system."));
+            $"{Environment.ProcessorCount} processors, {GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / Mebi:N0} MiB of memory, {RuntimeInformation.OSDescription}, {RuntimeInformation.FrameworkDescription}. All read through the page cache of the operating system."));
         foreach (var run in runs.DistinctBy(run => run.Engine))
         {
             output.WriteLine();
@@ -192,7 +192,12 @@ internal static class Report
     }
 
     /// <summary>The engine's name.</summary>
-    public static string Name(RunResult run) => run.Engine == EngineProcess.LsmFs ? "LsmFs" : "RocksDB";
+    public static string Name(RunResult run) => run.Engine switch
+    {
+        EngineProcess.LsmFs => "LsmFs",
+        EngineProcess.RocksDb => "RocksDB",
+        _ => "ZoneTree",
+    };
 
     private static long Operations(PhaseResult phase) => (phase.Writes?.Count ?? 0) + (phase.Reads?.Count ?? 0) + phase.ScannedCount;
 

@@ -6,7 +6,7 @@ namespace LsmFs.Embedded;
 internal sealed record Settings
 {
     public const string Help = """
-        LsmFs.Embedded: the same work on LsmFs and on RocksDB, each embedded in a process of its own (Linux)
+        LsmFs.Embedded: the same work on LsmFs, RocksDB and ZoneTree, each embedded in a process of its own (Linux)
 
           --keys N               default 20000000, of 16 bytes
           --value-length N       default 100
@@ -22,7 +22,7 @@ internal sealed record Settings
           --remove delete|expire how they go; expire: LsmFs only, overwritten with values that live for a second
           --settle-seconds S     default 120: how long to watch for background work to end, and for space to come back
           --rounds N             default 1: A B, B A, A B ...
-          --engines LIST         default lsmfs,rocksdb
+          --engines LIST         default lsmfs,rocksdb; zonetree is the third
           --quick                2 million keys in 32 MiB, short phases: about 3 minutes
           --smoke                50 thousand keys in 8 MiB: 20 seconds
           --out FILE             the report, default artifacts/embedded.md; plots and raw figures go beside it

@@ -79,9 +79,9 @@ let tests =
                 Expect.isFalse (dataset.IsValue(index, acknowledged, ReadOnlySpan changed)) "changed")
 
         (if OperatingSystem.IsLinux() then testCase else ptestCase)
-            "a run reads what was written, deletes what it deletes, and reports every row, beside RocksDB where there is its library"
+            "a run reads what was written, deletes what it deletes, and reports every row, beside ZoneTree, and RocksDB where there is its library"
             (fun () ->
-                let exitCode, report = runSmall (if RocksDb.IsThere then "lsmfs,rocksdb" else "lsmfs")
+                let exitCode, report = runSmall (if RocksDb.IsThere then "lsmfs,rocksdb,zonetree" else "lsmfs,zonetree")
                 Expect.equal exitCode 0 "every value was right"
 
                 for row in rows do
