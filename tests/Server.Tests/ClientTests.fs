@@ -130,6 +130,12 @@ let private php (extension: string) (arguments: string list) =
 
 let private perl (library: string) (arguments: string list) = session [ "perl" ] [ $"-M{library}"; "-e"; "1" ] arguments
 
+let private ruby (library: string) (arguments: string list) =
+    session [ "ruby" ] [ "-e"; $"require '{library}'" ] arguments
+
+/// What installs Node's clients.
+let private npm = "what `npm ci` installs in tests/clients"
+
 [<Tests>]
 let tests =
     testList "Clients" [
@@ -142,18 +148,18 @@ let tests =
             (python "pymemcache" [ "python/pymemcache_session.py" ])
 
         clientTests "pylibmc" "python3-pylibmc" (python "pylibmc" [ "python/pylibmc_session.py" ])
+        clientTests "pylibmc, binary" "python3-pylibmc" (python "pylibmc" [ "python/pylibmc_session.py"; "binary" ])
         clientTests "python-memcached" "python3-memcache" (python "memcache" [ "python/memcache_session.py" ])
-        clientTests
-            "memcached for Node"
-            "what `npm ci` installs in tests/clients"
-            (node "memcached" [ "node/memcached.js" ])
-        clientTests
-            "memcache-client for Node"
-            "what `npm ci` installs in tests/clients"
-            (node "memcache-client" [ "node/memcache-client.js" ])
+        clientTests "memcached for Node" npm (node "memcached" [ "node/memcached.js" ])
+        clientTests "memcache-client for Node" npm (node "memcache-client" [ "node/memcache-client.js" ])
+        clientTests "memjs for Node, binary" npm (node "memjs" [ "node/memjs.js" ])
         clientTests "php-memcached" "php-memcached" (php "memcached" [ "php/memcached_session.php" ])
+        clientTests "php-memcached, binary" "php-memcached" (php "memcached" [ "php/memcached_session.php"; "binary" ])
+
         clientTests
             "Cache::Memcached::Fast"
             "libcache-memcached-fast-perl"
             (perl "Cache::Memcached::Fast" [ "perl/cache_memcached_fast.pl" ])
+
+        clientTests "Dalli, binary" "ruby-dalli" (ruby "dalli" [ "ruby/dalli_session.rb" ])
     ]
