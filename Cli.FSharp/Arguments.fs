@@ -10,14 +10,20 @@ type ServeArguments =
     | [<AltCommandLine("-U"); EqualsAssignment>] Udp_Port of number: string
     | [<AltCommandLine("-s"); EqualsAssignment>] Unix_Socket of file: string
     | [<AltCommandLine("-a"); EqualsAssignment>] Unix_Mask of mask: string
+    | [<AltCommandLine("-A")>] Enable_Shutdown
     | [<AltCommandLine("-l"); EqualsAssignment>] Listen of addresses: string
+    | [<AltCommandLine("-d")>] Daemon
+    | [<AltCommandLine("-r")>] Enable_Coredumps
+    | [<AltCommandLine("-u"); EqualsAssignment>] User of name: string
     | [<AltCommandLine("-m"); EqualsAssignment>] Memory_Limit of mebibytes: string
     | [<AltCommandLine("-M")>] Disable_Evictions
     | [<AltCommandLine("-c"); EqualsAssignment>] Conn_Limit of number: string
+    | [<AltCommandLine("-k")>] Lock_Memory
     | [<AltCommandLine("-v")>] Verbose
     | [<AltCommandLine("-h")>] Help
     | [<AltCommandLine("-i")>] License
     | [<AltCommandLine("-V")>] Version
+    | [<AltCommandLine("-P"); EqualsAssignment>] Pidfile of file: string
     | [<AltCommandLine("-f"); EqualsAssignment>] Slab_Growth_Factor of factor: string
     | [<AltCommandLine("-n"); EqualsAssignment>] Slab_Min_Size of bytes: string
     | [<AltCommandLine("-L")>] Enable_Largepages
@@ -53,6 +59,12 @@ type ServeArguments =
         | Memory_File _ -> "-e", Meaning.Nothing Because.noExternalStorage
         | Napi_Ids _ -> "-N", Meaning.Nothing "connections are spread over the threads as they come"
         | Port _ -> "-p", Meaning.Works
+        | Enable_Shutdown -> "-A", Meaning.Works
+        | Daemon -> "-d", Meaning.Works
+        | Enable_Coredumps -> "-r", Meaning.Works
+        | User _ -> "-u", Meaning.Works
+        | Lock_Memory -> "-k", Meaning.Works
+        | Pidfile _ -> "-P", Meaning.Works
         | Unix_Socket _ -> "-s", Meaning.Works
         | Unix_Mask _ -> "-a", Meaning.Works
         | Listen _ -> "-l", Meaning.Works
@@ -80,6 +92,12 @@ type ServeArguments =
             match argument with
             | Port _ -> "TCP port; 0 takes any free one (default: 11211)"
             | Udp_Port _ -> "UDP port; UDP is not spoken, so 0 is the value that is true (default: 0)"
+            | Enable_Shutdown -> "let clients stop the server with the command shutdown"
+            | Daemon -> "serve in the background; returns once the server serves, or has failed"
+            | Enable_Coredumps -> "raise the limit on core files"
+            | User _ -> "serve as this user, when started as root"
+            | Lock_Memory -> "keep memory from being swapped out"
+            | Pidfile _ -> "file that has the number of the process as long as it serves"
             | Unix_Socket _ -> "path of a unix domain socket to listen on; then no TCP port is opened"
             | Unix_Mask _ -> "who may connect to it, as the octal mode of its file (default: 700)"
             | Listen _ ->

@@ -60,6 +60,7 @@ type CommandLine private () =
 
             let! extended = ExtendedOptions.parse (results.GetResults Extended)
             let! sockets = SocketFlags.read results extended
+            let! processOptions = ProcessFlags.read results
             do! valueOf (results.TryGetResult Udp_Port) Values.checkUdpPort ()
             do! valueOf (results.TryGetResult Slab_Growth_Factor) (Values.checkFactor "-f" 1.0) ()
             do! valueOf (results.TryGetResult Slab_Min_Size) (Values.checkNumber "-n" 1L int32Max) ()
@@ -102,6 +103,7 @@ type CommandLine private () =
                 Addresses = addresses
                 Protocol = protocol
                 Sockets = sockets
+                Process = processOptions
                 ConnectionCountMax = connectionCount
                 ThreadCount = threadCount
                 MemoryBudgetBytes = memoryBudget

@@ -83,6 +83,20 @@ type SocketOptions = {
     RefusesAtLimit: bool
 }
 
+/// What the process is to be.
+type ProcessOptions = {
+    /// Whether to serve in the background.
+    IsDaemon: bool
+    /// The file that has the number of the process, if there is to be one.
+    PidFile: string voption
+    /// The user to become when started as root.
+    User: string voption
+    RaisesCoreLimit: bool
+    LocksMemory: bool
+    /// Whether clients may stop the server.
+    AllowsShutdown: bool
+}
+
 /// What `lsmfs serve` is to do, every default filled in and every value checked.
 type ServeOptions = {
     /// Where to listen; at least one.
@@ -90,6 +104,7 @@ type ServeOptions = {
     /// What clients may speak where the address does not say.
     Protocol: BindingProtocol
     Sockets: SocketOptions
+    Process: ProcessOptions
     /// Connections open at the same time, at least 1.
     ConnectionCountMax: int
     /// Event loops, at least 1.

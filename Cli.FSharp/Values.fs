@@ -208,6 +208,11 @@ module Values =
         (if String.IsNullOrWhiteSpace text then None else Some text)
         |> orRefuse flag (fun () -> "the path of a folder") text
 
+    /// The value of `-u`.
+    let parseUser (text: string) : Result<string, string> =
+        (if String.IsNullOrWhiteSpace text then None else Some text)
+        |> orRefuse "-u" (fun () -> "the name of a user") text
+
     /// The value of `--data`.
     let parseDataFolder: string -> Result<string, string> = parseFolder "--data"
 

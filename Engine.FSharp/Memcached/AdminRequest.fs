@@ -14,6 +14,7 @@ module AdminRequest =
     // A byte string literal is a new array each time it is evaluated.
     let private segmented = "segmented"B
     let private freeRatio = "freeratio"B
+    let private graceful = "graceful"B
 
     /// The largest slab class that memcached has unless it is told other sizes.
     [<Literal>]
@@ -149,6 +150,16 @@ module AdminRequest =
             ReplyCode.Ok
         else
             ReplyCode.MemoryLimitNotAdjusted
+
+    /// Whether the line of a `shutdown` asks for a mode that there is: none, or `graceful`. Tokens as `Tokens.split` makes them, the name first.
+    let isShutdownMode (line: ReadOnlySpan<byte>) (tokens: Span<int>) (count: int) : bool =
+        count = 1 || (count = 2 && isWord (Tokens.item line tokens 1) graceful)
+
+    /// What a `shutdown` is answered; `None` when the server is to stop, which is every answer there is then.
+    let shutdown (command: inref<Command>) (isEnabled: bool) : ReplyCode =
+        if not isEnabled then ReplyCode.ShutdownNotEnabled
+        elif command.Number = 0UL then ReplyCode.InvalidShutdownMode
+        else ReplyCode.None
 
     /// Turns what the parser made of a line into what a server with these restrictions makes of it: a `flush_all`, good or bad, is refused.
     let restrict (restrictions: Restrictions) (step: byref<ParseStep>) (command: byref<Command>) : unit =

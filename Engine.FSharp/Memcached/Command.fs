@@ -46,6 +46,8 @@ type Verb =
     | CacheMemlimit = 40uy
     /// A `flush_all` on a server that was told to refuse it: it only counts.
     | FlushRefused = 41uy
+    /// `shutdown`; `Number` is 0 when the line asks for a mode that does not exist.
+    | Shutdown = 45uy
     /// Answered, and nothing else: what follows the answers to the quiet commands before it. Only in the binary protocol.
     | Noop = 50uy
 
@@ -161,6 +163,7 @@ type ReplyCode =
     | DetailNotAllowed = 74uy
     | MetadumpNotAllowed = 75uy
     | MgdumpNotAllowed = 76uy
+    | InvalidShutdownMode = 77uy
     /// A command of a client that must authenticate first.
     | Unauthenticated = 96uy
     /// The user is unknown, or has another password.

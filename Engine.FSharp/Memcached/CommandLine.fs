@@ -368,11 +368,21 @@ module internal CommandLine =
         (count: int)
         (packed: uint64)
         (consumed: int)
+        (command: byref<Command>)
         : ParseStep =
         if count > 1 && isHttpVersion (Tokens.item line tokens (count - 1)) then
             close ()
         elif packed = CommandName.Shutdown then
-            rejected ReplyCode.ShutdownNotEnabled (Tokens.endInNoreply line tokens count 1) consumed
+            command <- {
+                withoutKey Verb.Shutdown (Tokens.endInNoreply line tokens count 1) with
+                    Number =
+                        (if AdminRequest.isShutdownMode line tokens count then
+                             1UL
+                         else
+                             0UL)
+            }
+
+            parsed consumed
         else
             rejected ReplyCode.Error (Tokens.endInNoreply line tokens count 0) consumed
 
@@ -446,7 +456,7 @@ module internal CommandLine =
                     elif CommandName.pack name = CommandName.VerbosityHead && name[8] = byte 'y' then
                         parseVerbosity line tokens count consumed &command
                     else
-                        parseUnknown line tokens count packed consumed
+                        parseUnknown line tokens count packed consumed &command
                 | CommandName.Lru -> answered line tokens count (AdminRequest.lru line tokens count) consumed
                 | CommandName.Slabs -> answered line tokens count (AdminRequest.slabs line tokens count) consumed
                 // Answered even to noreply. What there is to watch, there the log of a cache, is not logged here.
@@ -455,4 +465,4 @@ module internal CommandLine =
                 | _ when CommandName.isLruCrawler name ->
                     let noReply = Tokens.endInNoreply line tokens count 1
                     parseWithArguments line tokens count Verb.LruCrawler noReply consumed &command
-                | packed -> parseUnknown line tokens count packed consumed
+                | packed -> parseUnknown line tokens count packed consumed &command

@@ -86,6 +86,7 @@ module Reply =
         | ReplyCode.DetailNotAllowed -> "CLIENT_ERROR stats detail not allowed"
         | ReplyCode.MetadumpNotAllowed -> "ERROR metadump not allowed"
         | ReplyCode.MgdumpNotAllowed -> "ERROR key dump not allowed"
+        | ReplyCode.InvalidShutdownMode -> "CLIENT_ERROR invalid shutdown mode"
         | ReplyCode.Unauthenticated -> "CLIENT_ERROR unauthenticated"
         | ReplyCode.AuthenticationFailure -> "CLIENT_ERROR authentication failure"
         | ReplyCode.BadAuthenticationFormat -> "CLIENT_ERROR bad authentication token format"

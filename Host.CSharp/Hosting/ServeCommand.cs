@@ -8,7 +8,7 @@ using Microsoft.Extensions.Logging.Console;
 namespace LsmFs.Host;
 
 /// <summary><c>lsmfs serve</c>: the process around a served store, from its options to its exit code.</summary>
-internal static class ServeCommand
+internal static partial class ServeCommand
 {
     // Traces are for whoever mends the program; an operator gets one line.
     private const int TraceVerbosity = 2;
@@ -28,8 +28,39 @@ internal static class ServeCommand
 
         try
         {
+            var isDaemon = options.Process.IsDaemon;
+            var keepsErrors = options.Verbosity > 0;
+
+            if (isDaemon && OperatingSystem.IsWindows())
+            {
+                throw new ProcessException("-d is not for Windows; start it as a service");
+            }
+
+            if (isDaemon && !Daemon.IsChild())
+            {
+                return Daemon.Start(keepsErrors);
+            }
+
+            if (isDaemon)
+            {
+                Daemon.Enter();
+            }
+
+            // The end of a terminal stops nothing; memcached takes it for a request to read its files again.
+            using var hangup = PosixSignalRegistration.Create(PosixSignal.SIGHUP, context => context.Cancel = true);
             using var host = Build(options);
             await host.StartAsync();
+
+            if (isDaemon)
+            {
+                if (!keepsErrors)
+                {
+                    LogDetached(host.Services.GetRequiredService<ILogger<ServeService>>(), Daemon.LastLine);
+                }
+
+                Daemon.SayReady(keepsErrors);
+            }
+
             using var restart = OnUserSignal(host.Services.GetRequiredService<IHostApplicationLifetime>());
             await host.WaitForShutdownAsync();
             return ExitCode.Success;
@@ -48,7 +79,7 @@ internal static class ServeCommand
     /// <summary>One line on stderr about a failure, and the exit code for it.</summary>
     private static int Report(Exception failure, int verbosity)
     {
-        var isKnown = failure is StoreException or ListenException or UnusableFileException;
+        var isKnown = failure is StoreException or ListenException or UnusableFileException or ProcessException;
         var message = OneLineFormatter.InOneLine(failure.Message);
         Console.Error.WriteLine(
             isKnown ? $"lsmfs: {message}"
@@ -80,6 +111,9 @@ internal static class ServeCommand
         builder.Services.AddHostedService<ServeService>();
         return builder.Build();
     }
+
+    [LoggerMessage(LogLevel.Information, "{GoesOn}, and logs nowhere; with -v it goes on logging to stderr")]
+    private static partial void LogDetached(ILogger logger, string goesOn);
 
     // memcached's signal for a restart that keeps the data. Here every stop keeps it.
     private static PosixSignalRegistration? OnUserSignal(IHostApplicationLifetime lifetime)

@@ -11,10 +11,11 @@ namespace LsmFs.Host;
 /// The life of one served store. The order is the point: the store is open before the first client is let in, and the last reply
 /// is out before the store is closed.
 /// </summary>
-internal sealed partial class ServeService(ServeOptions options, ILogger<ServeService> logger) : IHostedService, IDisposable
+internal sealed partial class ServeService(ServeOptions options, IHostApplicationLifetime lifetime, ILogger<ServeService> logger) : IHostedService, IDisposable
 {
     private Store? _store;
     private Server? _server;
+    private PidFile? _pidFile;
     private PosixSignalRegistration? _reload;
 
     /// <summary>Opens the store, which may replay its log, and starts to serve it.</summary>
@@ -24,6 +25,8 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
         {
             LogNotice(logger, notice.IsWarning ? LogLevel.Warning : LogLevel.Information, notice.Text);
         }
+
+        ProcessRights.Apply(options.Process, logger);
 
         // First: whoever mistyped a name need not wait for the store.
         var passwords = options.PasswordFile.IsSome ? new PasswordFile(options.PasswordFile.Value, logger) : null;
@@ -56,6 +59,7 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
             ValueLengthMax = options.ValueSizeBytesMax,
             Version = Reply.memcachedRelease,
             Restrictions = options.Restrictions,
+            ShutdownRequested = options.Process.AllowsShutdown ? RequestStop : null,
             Passwords = passwords,
         };
         var server = Server.Start(serverOptions, _store, logger);
@@ -74,6 +78,13 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
             Path.GetFullPath(options.DataFolder),
             NameOf(options.Durability),
             Environment.ProcessId);
+        ProcessRights.Tell(options.Process, logger);
+
+        if (options.Process.PidFile.IsSome)
+        {
+            _pidFile = PidFile.TryWrite(options.Process.PidFile.Value, logger);
+        }
+
         return Task.CompletedTask;
     }
 
@@ -98,6 +109,15 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
         _reload?.Dispose();
         _store?.Dispose();
         _store = null;
+        _pidFile?.Dispose();
+        _pidFile = null;
+    }
+
+    // The loop that was asked must not wait for its own end.
+    private void RequestStop()
+    {
+        LogShutdown(logger);
+        ThreadPool.UnsafeQueueUserWorkItem(static lifetime => lifetime.StopApplication(), lifetime, preferLocal: false);
     }
 
     private void WritePortsFile(IEnumerable<EndPoint> endPoints)
@@ -137,6 +157,9 @@ internal sealed partial class ServeService(ServeOptions options, ILogger<ServeSe
 
     [LoggerMessage("{Notice}")]
     private static partial void LogNotice(ILogger logger, LogLevel level, string notice);
+
+    [LoggerMessage(LogLevel.Information, "a client asked for a stop with shutdown")]
+    private static partial void LogShutdown(ILogger logger);
 
     [LoggerMessage(LogLevel.Information, "stopping: finishing replies and closing the store")]
     private static partial void LogStopping(ILogger logger);

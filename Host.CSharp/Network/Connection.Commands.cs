@@ -128,7 +128,7 @@ internal sealed partial class Connection
                 _retrieval.ConsumedBytes = input.Length;
                 return true;
 
-            case Verb.Version or Verb.Verbosity or Verb.CacheMemlimit or Verb.Quit or Verb.Noop when TryAnswer(in command, input):
+            case Verb.Version or Verb.Verbosity or Verb.CacheMemlimit or Verb.Quit or Verb.Shutdown or Verb.Noop when TryAnswer(in command, input):
                 break;
 
             case Verb.Stats when _isBinary ? TryAnswerBinaryStatistics(in command, input) : TryAnswerStatistics(in command, input):
@@ -305,6 +305,22 @@ internal sealed partial class Connection
 
             case Verb.CacheMemlimit when !command.NoReply:
                 Put(Reply.line(AdminRequest.memoryLimit((uint)command.Number, loop.Server.Store.Options.MemoryBudgetBytes)));
+                break;
+
+            case Verb.Shutdown:
+                Action? shutdown = loop.Server.Options.ShutdownRequested;
+                ReplyCode refusal = AdminRequest.shutdown(in command, shutdown is not null);
+
+                if (refusal == ReplyCode.None)
+                {
+                    shutdown!();
+                    _isClosing = true;
+                }
+                else if (!command.NoReply)
+                {
+                    Put(Reply.line(refusal));
+                }
+
                 break;
 
             case Verb.Noop:

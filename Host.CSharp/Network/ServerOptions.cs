@@ -50,6 +50,9 @@ public sealed record ServerOptions
     /// <summary>Who may authenticate; null: nobody has to.</summary>
     public PasswordFile? Passwords { get; init; }
 
+    /// <summary>What <c>shutdown</c> does: it asks for a stop and does not wait for it. Without it the command is refused.</summary>
+    public Action? ShutdownRequested { get; init; }
+
     /// <summary>Where idle connections see the time.</summary>
     public TimeProvider Clock { get; init; } = TimeProvider.System;
 

@@ -104,7 +104,7 @@ internal static class ServerStatistics
         Add(list, "item_size_max", server.Options.ValueLengthMax);
         Add(list, "maxconns_fast", server.Options.RefusesAtLimit ? "yes" : "no");
         Add(list, "flush_enabled", "yes");
-        Add(list, "shutdown_command", "no");
+        Add(list, "shutdown_command", server.Options.ShutdownRequested is null ? "no" : "yes");
         Add(list, "client_flags_size", sizeof(uint));
         Add(list, "lru_crawler", server.IsCrawlerEnabled ? "yes" : "no");
         Add(list, "transport", server.Transport == Transport.Epoll ? "epoll" : "sockets");

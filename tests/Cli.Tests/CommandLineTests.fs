@@ -32,6 +32,15 @@ let private plainSockets = {
     RefusesAtLimit = true
 }
 
+let private plainProcess = {
+    IsDaemon = false
+    PidFile = ValueNone
+    User = ValueNone
+    RaisesCoreLimit = false
+    LocksMemory = false
+    AllowsShutdown = false
+}
+
 let private refuses (line: string) (start: string) =
     let reason = refusal line
     Expect.stringStarts reason $"lsmfs: {start}" line
@@ -47,6 +56,7 @@ let tests =
                 Addresses = [ at "127.0.0.1" 11211 ]
                 Protocol = BindingProtocol.Negotiating
                 Sockets = plainSockets
+                Process = plainProcess
                 ConnectionCountMax = 1024
                 ThreadCount = Environment.ProcessorCount
                 MemoryBudgetBytes = 67108864L
@@ -69,6 +79,7 @@ let tests =
                 Addresses = [ at "10.0.0.1" 11212 ]
                 Protocol = BindingProtocol.Binary
                 Sockets = plainSockets
+                Process = plainProcess
                 ConnectionCountMax = 7
                 ThreadCount = 3
                 MemoryBudgetBytes = 134217728L
@@ -211,6 +222,26 @@ let tests =
 
             for value in [ "0"; "x"; "-5" ] do
                 refuses $"-R {value}" "-R takes a number of requests of at least 1"
+        }
+
+        test "flags of the process" {
+            let given = {
+                IsDaemon = true
+                PidFile = ValueSome "/run/lsmfs.pid"
+                User = ValueSome "nobody"
+                RaisesCoreLimit = true
+                LocksMemory = true
+                AllowsShutdown = true
+            }
+
+            for line in
+                [
+                    "-drkA -u nobody -P /run/lsmfs.pid"
+                    "--daemon --enable-coredumps --lock-memory --enable-shutdown --user nobody --pidfile=/run/lsmfs.pid"
+                ] do
+                Expect.equal (options line).Process given line
+
+            refuses "-u" "-u needs a value"
         }
 
         test "numbers of at least one" {

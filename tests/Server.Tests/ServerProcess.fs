@@ -97,6 +97,7 @@ module private Libc =
 
 /// The signals that tests send, as Linux numbers them.
 type Signal =
+    | HangUp = 1
     | Interrupt = 2
     | User1 = 10
     | Terminate = 15
@@ -165,6 +166,9 @@ type ServerProcess private (child: Process) =
     /// Where it listens; 0 when that is a socket in the file system.
     member _.Port: int = port.Task.Result
 
+    /// The number of the process.
+    member _.Id: int = child.Id
+
     /// What it has said on stderr so far.
     member _.Errors: string list = List.ofSeq errors
 
@@ -186,11 +190,15 @@ type ServerProcess private (child: Process) =
 
     /// Asks the program to stop with a signal; returns its exit code and how long it took, with all it said read.
     member server.Stop(signal: Signal) : struct (int * TimeSpan) =
-        let watch = Stopwatch.StartNew()
         server.Send signal
+        server.WaitForExit()
+
+    /// Waits until the program ends, which something has asked it to; its exit code and how long it took, with all it said read.
+    member server.WaitForExit() : struct (int * TimeSpan) =
+        let watch = Stopwatch.StartNew()
 
         if not (child.WaitForExit(TimeSpan.FromSeconds 20.)) then
-            failtest $"{signal} does not stop the server: {server.Errors}"
+            failtest $"the server does not stop: {server.Errors}"
 
         let elapsed = watch.Elapsed
         exited.Task.Wait(TimeSpan.FromSeconds 5.) |> ignore

@@ -37,6 +37,31 @@ let tests =
                 Expect.equal (AdminRequest.memoryLimit mebibytes (64L <<< 20)) reply $"{mebibytes}"
         }
 
+        test "shutdown: which lines stop a server that allows it" {
+            for line, reply in
+                [
+                    "shutdown", ReplyCode.None
+                    "shutdown  ", ReplyCode.None
+                    "shutdown graceful", ReplyCode.None
+                    "shutdown  graceful ", ReplyCode.None
+                    "shutdown now", ReplyCode.InvalidShutdownMode
+                    "shutdown gracefully", ReplyCode.InvalidShutdownMode
+                    "shutdown graceful now", ReplyCode.InvalidShutdownMode
+                    // No reply is no mode.
+                    "shutdown noreply", ReplyCode.InvalidShutdownMode
+                    "shutdown graceful noreply", ReplyCode.InvalidShutdownMode
+                ] do
+                let input = ReadOnlySpan<byte>(latin (line + "\r\n"))
+                let mutable state = ParserState()
+                let mutable command = Unchecked.defaultof<Command>
+                let step = Parser.parse ProtocolLimits.valueLengthMaxDefault &state input &command
+                Expect.equal step.Kind ParseStepKind.Parsed line
+                Expect.equal command.Verb Verb.Shutdown line
+                Expect.equal command.NoReply (line.EndsWith "noreply") line
+                Expect.equal (AdminRequest.shutdown &command true) reply line
+                Expect.equal (AdminRequest.shutdown &command false) ReplyCode.ShutdownNotEnabled line
+        }
+
         test "flush_all is refused where it is forbidden, and counts" {
             let requests = [
                 "flush_all"

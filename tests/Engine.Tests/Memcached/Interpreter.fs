@@ -306,6 +306,9 @@ type Connection(server: Server) =
         | Verb.CacheMemlimit ->
             let reply = AdminRequest.memoryLimit (uint32 command.Number) (64L <<< 20)
             output.Append(Reply.line (if command.NoReply then ReplyCode.None else reply))
+        | Verb.Shutdown ->
+            let reply = AdminRequest.shutdown &command false
+            output.Append(Reply.line (if command.NoReply then ReplyCode.None else reply))
         | Verb.Quit -> isClosed <- true
         | _ when Execute.isFetch &command -> fetch command input
         | _ -> write command input
