@@ -69,6 +69,7 @@ module KeyBounds =
 
 /// One sorted run: tables whose key ranges do not overlap, in ascending order (`InvalidOperationException` otherwise). It asks for a partition,
 /// and then for as many of its data blocks at once as follow each other within `readLengthBytesMax`, one at least; it keeps one buffer for what is read.
+/// When `bounds` has a first key it may be left after a few entries: it begins with one block, and each read may be twice as long as the one before.
 [<Sealed>]
 type TableRunSource(tables: Table[], bounds: KeyBounds, readLengthBytesMax: int) =
     inherit EntrySource()
@@ -79,6 +80,9 @@ type TableRunSource(tables: Table[], bounds: KeyBounds, readLengthBytesMax: int)
 
             if previous.SequenceCompareTo tables[table].Properties.SmallestKey >= 0 then
                 invalidOp $"the tables %O{tables[table - 1].Number} and %O{tables[table].Number} overlap in one run"
+
+    /// What the second read of a walk from a key may be twice as long as: a block as they are built.
+    let firstReadLengthBytes = 4096
 
     let isBeyond (key: ReadOnlySpan<byte>) =
         match bounds.Until with
@@ -118,12 +122,13 @@ type TableRunSource(tables: Table[], bounds: KeyBounds, readLengthBytesMax: int)
     // Where the opened blocks of the run lie: in `stored`, or, when decompressed, in `decompressed`.
     let mutable opened: struct (bool * int * int)[] = Array.zeroCreate 64
     let mutable wanted: BlockHandle voption = ValueNone
+    let mutable readLengthBytes = if bounds.From.IsSome then 0 else readLengthBytesMax
     let mutable isEnded = false
     let mutable isAtStart = true
 
     let want (handle: BlockHandle) =
         if handle.LengthBytes > stored.Length then
-            let soon = min (int64 readLengthBytesMax) (tables |> Array.sumBy _.SizeBytes)
+            let soon = min (int64 readLengthBytes) (tables |> Array.sumBy _.SizeBytes)
             stored <- GC.AllocateUninitializedArray<byte>(max handle.LengthBytes (int soon))
 
         wanted <- ValueSome handle
@@ -136,11 +141,13 @@ type TableRunSource(tables: Table[], bounds: KeyBounds, readLengthBytesMax: int)
             | ValueNone -> false)
 
     let planRun () =
-        let struct (handle, next) = Partition.run content nextBlock (lastBlock + 1) readLengthBytesMax
+        let struct (handle, next) = Partition.run content nextBlock (lastBlock + 1) readLengthBytes
         runFirst <- nextBlock
         walkNext <- nextBlock
         nextBlock <- next
         want handle
+        // A large block of its own must not make the next read long.
+        readLengthBytes <- min readLengthBytesMax (2 * max firstReadLengthBytes readLengthBytes)
 
     /// Decides what to read next; false at the end of the run.
     let rec planRead () : bool =

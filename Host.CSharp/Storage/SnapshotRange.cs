@@ -37,7 +37,7 @@ public sealed class SnapshotRange : IEnumerable<KeyValuePair<byte[], byte[]>>
 
 /// <summary>
 /// A walk over items of a snapshot in ascending order of their keys. It reads tables a few blocks at a time into buffers of its own, past the block
-/// cache, which a scan must not empty: about 64 KiB for each sorted run, of which a store has a handful. One owner; while it is not
+/// cache, which a scan must not empty: up to about 64 KiB for each sorted run, of which a store has a handful, beginning with a block where a key is sought. One owner; while it is not
 /// disposed of, the snapshot is held.
 /// </summary>
 public sealed class SnapshotCursor : IDisposable

@@ -46,6 +46,8 @@ internal static class EngineProcess
             runner.OverwriteAndRead();
             runner.ReadZipfian();
             runner.ReadUniform();
+            runner.ReadMissing();
+            runner.SeekAndScan();
             runner.Scan("scan", onlyKept: false);
             runner.Delete();
             runner.Scan("scan what is left", onlyKept: true);

@@ -40,4 +40,7 @@ internal interface IReader : IDisposable
 {
     /// <summary>Copies the value of a key; returns its length, or -1 when there is none.</summary>
     int Get(ReadOnlySpan<byte> key, Span<byte> value);
+
+    /// <summary>Shows the first items from a key on, as they are now: at most <paramref name="count"/>. Returns how many there were.</summary>
+    int Scan(ReadOnlySpan<byte> from, int count, ItemVisitor visit);
 }

@@ -193,6 +193,19 @@ internal sealed class LsmFsEngine : IEngine
             }
         }
 
+        public int Scan(ReadOnlySpan<byte> from, int count, ItemVisitor visit)
+        {
+            using var snapshot = store.CreateSnapshot();
+            using var cursor = snapshot.Scan(from).GetEnumerator();
+            var seen = 0;
+            for (; seen < count && cursor.MoveNext(); seen++)
+            {
+                visit(cursor.Current.Key, cursor.Current.Value);
+            }
+
+            return seen;
+        }
+
         public void Dispose() => _reader.Dispose();
     }
 }

@@ -8,6 +8,10 @@ internal sealed class PhaseRunner(IEngine engine, Settings settings, Dataset dat
 {
     // Less than this in half a second is housekeeping.
     private const long QuietBytes = 64 * 1024;
+
+    /// <summary>Items that are read from each key that is sought.</summary>
+    private const int ScanItemCount = 50;
+
     private readonly TimeSpan _quietTime = TimeSpan.FromSeconds(Math.Min(3, settings.SettleSeconds / 2));
 
     // Longer where space comes back by what the engine does now and then.
@@ -19,7 +23,7 @@ internal sealed class PhaseRunner(IEngine engine, Settings settings, Dataset dat
 
     public List<PhaseResult> Results { get; } = [];
 
-    /// <summary>Writes every key once, in random order; or only those that outlive the deletions.</summary>
+    /// <summary>Writes every key once, in random order unless the settings say otherwise; or only those that outlive the deletions.</summary>
     public void Load(string name, bool onlyKept = false)
     {
         _liveCount = onlyKept ? CountKept() : settings.KeyCount;
@@ -27,7 +31,7 @@ internal sealed class PhaseRunner(IEngine engine, Settings settings, Dataset dat
         {
             for (var ordinal = (long)worker; ordinal < settings.KeyCount; ordinal += settings.WriterCount)
             {
-                var index = dataset.Order.At((uint)ordinal);
+                var index = settings.IsAscending ? (uint)ordinal : dataset.Order.At((uint)ordinal);
                 if (!onlyKept || dataset.IsKept(index))
                 {
                     writer.Put(index);
@@ -50,6 +54,12 @@ internal sealed class PhaseRunner(IEngine engine, Settings settings, Dataset dat
         var zipfian = new Zipfian(settings.KeyCount, 0.99);
         Run("read zipfian", settings.ReadSeconds, null, null, (worker, log) => Read(worker, log, zipfian));
     }
+
+    /// <summary>Reads keys that were never written; each would lie right behind one that was.</summary>
+    public void ReadMissing() => Run("read missing", settings.ReadSeconds, null, null, ReadMissing);
+
+    /// <summary>Seeks keys that are chosen uniformly, and reads on from each.</summary>
+    public void SeekAndScan() => Run("seek and scan", settings.ReadSeconds, null, null, SeekAndScan);
 
     /// <summary>Deletes all keys but those to keep, or lets them expire, in random order, and watches what becomes of the space.</summary>
     public void Delete()
@@ -162,6 +172,53 @@ internal sealed class PhaseRunner(IEngine engine, Settings settings, Dataset dat
             {
                 wrongCount++;
             }
+        }
+
+        Interlocked.Add(ref _wrongCount, wrongCount);
+    }
+
+    private void ReadMissing(int worker, OperationLog log)
+    {
+        using var reader = engine.CreateReader();
+        var random = new Random64(((ulong)Results.Count << 32) + 0x20000 + (ulong)worker);
+        Span<byte> key = stackalloc byte[Dataset.KeyLength + 1];
+        Span<byte> value = new byte[settings.ValueLength];
+        key[^1] = (byte)'x';
+        var wrongCount = 0L;
+        while (!_isOver)
+        {
+            dataset.WriteKey(random.NextBelow(settings.KeyCount), key[..Dataset.KeyLength]);
+            var beganAt = Stopwatch.GetTimestamp();
+            wrongCount += reader.Get(key, value) < 0 ? 0 : 1;
+            log.Add(beganAt, Stopwatch.GetTimestamp(), 1);
+        }
+
+        Interlocked.Add(ref _wrongCount, wrongCount);
+    }
+
+    private void SeekAndScan(int worker, OperationLog log)
+    {
+        using var reader = engine.CreateReader();
+        var random = new Random64(((ulong)Results.Count << 32) + 0x30000 + (ulong)worker);
+        Span<byte> key = stackalloc byte[Dataset.KeyLength];
+        var wrongCount = 0L;
+        var expected = 0u;
+        // Keys ascend with their numbers, and nothing is deleted or written meanwhile.
+        void Visit(ReadOnlySpan<byte> itemKey, ReadOnlySpan<byte> value)
+        {
+            wrongCount += Dataset.IndexOf(itemKey) == expected && dataset.IsValue(expected, dataset.VersionOf(expected), value) ? 0 : 1;
+            expected++;
+        }
+
+        ItemVisitor visit = Visit;
+        while (!_isOver)
+        {
+            var index = expected = random.NextBelow(settings.KeyCount);
+            dataset.WriteKey(index, key);
+            var beganAt = Stopwatch.GetTimestamp();
+            var count = reader.Scan(key, ScanItemCount, visit);
+            log.Add(beganAt, Stopwatch.GetTimestamp(), 1);
+            wrongCount += count == Math.Min(ScanItemCount, settings.KeyCount - index) ? 0 : 1;
         }
 
         Interlocked.Add(ref _wrongCount, wrongCount);

@@ -175,7 +175,7 @@ internal static class Report
     {
         foreach (var run in runs.DistinctBy(run => run.Engine))
         {
-            var phases = run.Phases.Where(phase => phase.Name is "load" or "overwrite" or "read zipfian" or "read uniform" or "delete").ToArray();
+            var phases = run.Phases.Where(phase => phase.Name is "load" or "overwrite" or "read zipfian" or "read uniform" or "read missing" or "seek and scan" or "delete").ToArray();
             output.WriteLine();
             output.WriteLine($"## What {Name(run)} counts itself");
             output.WriteLine();

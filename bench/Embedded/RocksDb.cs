@@ -94,6 +94,9 @@ internal static unsafe partial class RocksDb
     public static partial void rocksdb_iter_seek_to_first(nint iterator);
 
     [LibraryImport(Library)]
+    public static partial void rocksdb_iter_seek(nint iterator, byte* key, nuint keyLength);
+
+    [LibraryImport(Library)]
     public static partial byte rocksdb_iter_valid(nint iterator);
 
     [LibraryImport(Library)]

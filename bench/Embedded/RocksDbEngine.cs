@@ -78,20 +78,29 @@ internal sealed unsafe partial class RocksDbEngine : IEngine
         var iterator = rocksdb_create_iterator(_database, _readOptions);
         try
         {
-            for (rocksdb_iter_seek_to_first(iterator); rocksdb_iter_valid(iterator) != 0; rocksdb_iter_next(iterator))
-            {
-                var key = rocksdb_iter_key(iterator, out var keyLength);
-                var value = rocksdb_iter_value(iterator, out var valueLength);
-                visit(new ReadOnlySpan<byte>(key, (int)keyLength), new ReadOnlySpan<byte>(value, (int)valueLength));
-            }
-
-            rocksdb_iter_get_error(iterator, out var error);
-            Check(error);
+            rocksdb_iter_seek_to_first(iterator);
+            Walk(iterator, long.MaxValue, visit);
         }
         finally
         {
             rocksdb_iter_destroy(iterator);
         }
+    }
+
+    /// <summary>From where the iterator stands on; returns how many items it showed.</summary>
+    private static long Walk(nint iterator, long count, ItemVisitor visit)
+    {
+        var seen = 0L;
+        for (; seen < count && rocksdb_iter_valid(iterator) != 0; rocksdb_iter_next(iterator), seen++)
+        {
+            var key = rocksdb_iter_key(iterator, out var keyLength);
+            var value = rocksdb_iter_value(iterator, out var valueLength);
+            visit(new ReadOnlySpan<byte>(key, (int)keyLength), new ReadOnlySpan<byte>(value, (int)valueLength));
+        }
+
+        rocksdb_iter_get_error(iterator, out var error);
+        Check(error);
+        return seen;
     }
 
     public void RemoveEverything()
@@ -183,6 +192,24 @@ internal sealed unsafe partial class RocksDbEngine : IEngine
                 return isFound == 0 ? -1
                     : hasRoom != 0 ? (int)length
                     : throw new InvalidOperationException($"RocksDB has a value of {length} bytes, longer than any that was written");
+            }
+        }
+
+        public int Scan(ReadOnlySpan<byte> from, int count, ItemVisitor visit)
+        {
+            var iterator = rocksdb_create_iterator(engine._database, engine._readOptions);
+            try
+            {
+                fixed (byte* key = from)
+                {
+                    rocksdb_iter_seek(iterator, key, (nuint)from.Length);
+                }
+
+                return (int)Walk(iterator, count, visit);
+            }
+            finally
+            {
+                rocksdb_iter_destroy(iterator);
             }
         }
 

@@ -10,6 +10,7 @@ internal sealed record Settings
 
           --keys N               default 20000000, of 16 bytes
           --value-length N       default 100
+          --order random|ascending  of the keys when they are loaded, default random
           --values random|half   random (default): nothing to compress; half: the second half of a value is zeros
           --compression none|lz4 of both engines, default none
           --memory MIB           the budget of each engine, default 256
@@ -17,7 +18,7 @@ internal sealed record Settings
           --batch N              writes committed together, default 1
           --writers N            default 1                  --readers N            default 2
           --overwrite-seconds S  default 600                --mixed-seconds S      default 60: readers and writers together
-          --read-seconds S       default 60, for each of zipfian (0.99) and uniform
+          --read-seconds S       default 60, for each of zipfian (0.99), uniform, missing keys, and 50 items from a key on
           --keep-every N         default 20: all but every 20th key are deleted
           --remove delete|expire how they go; expire: LsmFs only, overwritten with values that live for a second
           --settle-seconds S     default 120: how long to watch for background work to end, and for space to come back
@@ -35,6 +36,8 @@ internal sealed record Settings
     public uint KeyCount { get; init; } = 20_000_000;
 
     public int ValueLength { get; init; } = 100;
+
+    public bool IsAscending { get; init; }
 
     public bool IsCompressible { get; init; }
 
@@ -85,6 +88,7 @@ internal sealed record Settings
         {
             KeyCount = (uint)(arguments.TakeInteger("--keys", 1000, 4_000_000_000) ?? standard.KeyCount),
             ValueLength = (int)(arguments.TakeInteger("--value-length", Dataset.ValueLengthMin, 1 << 20) ?? standard.ValueLength),
+            IsAscending = TakeChoice("--order", "random", "ascending"),
             IsCompressible = TakeChoice("--values", "random", "half"),
             IsCompressed = TakeChoice("--compression", "none", "lz4"),
             MemoryBudgetBytes = (arguments.TakeInteger("--memory", 8, 1 << 20) << 20) ?? standard.MemoryBudgetBytes,

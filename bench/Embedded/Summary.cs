@@ -39,7 +39,7 @@ internal static class Summary
         Row("folder bytes for each live byte, at most", "F2", "overwrite", phase => phase.Samples.Max(sample => sample.FolderBytes) / (double)settings.LiveBytes(phase.LiveCount));
         Row("folder bytes for each live byte, in the end", "F2", "overwrite", phase => phase.Samples[^1].FolderBytes / (double)settings.LiveBytes(phase.LiveCount));
         Row("reads/s", "N0", "overwrite and read", phase => phase.Reads?.Count / phase.Seconds);
-        foreach (var name in (string[])["read zipfian", "read uniform"])
+        foreach (var name in (string[])["read zipfian", "read uniform", "read missing", "seek and scan"])
         {
             Row("reads/s", "N0", name, phase => phase.Reads?.Count / phase.Seconds);
             Row("p99.9, µs", "N0", name, phase => phase.Reads?.P999);

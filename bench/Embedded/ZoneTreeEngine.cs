@@ -138,18 +138,31 @@ internal sealed class ZoneTreeEngine : IEngine
 
     private sealed class Reader(ZoneTreeEngine engine) : IReader
     {
-        private readonly byte[] _key = new byte[Dataset.KeyLength];
+        private readonly byte[] _key = new byte[Dataset.KeyLength + 1];
 
         public int Get(ReadOnlySpan<byte> key, Span<byte> value)
         {
             key.CopyTo(_key);
-            if (!engine._tree.TryGet(_key, out var found))
+            if (!engine._tree.TryGet(_key.AsMemory(0, key.Length), out var found))
             {
                 return -1;
             }
 
             found.Span.CopyTo(value);
             return found.Length;
+        }
+
+        public int Scan(ReadOnlySpan<byte> from, int count, ItemVisitor visit)
+        {
+            using var iterator = engine._tree.CreateIterator();
+            iterator.Seek(from.ToArray());
+            var seen = 0;
+            for (; seen < count && iterator.Next(); seen++)
+            {
+                visit(iterator.CurrentKey.Span, iterator.CurrentValue.Span);
+            }
+
+            return seen;
         }
 
         public void Dispose()

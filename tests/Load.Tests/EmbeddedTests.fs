@@ -81,7 +81,14 @@ let tests =
         (if OperatingSystem.IsLinux() then testCase else ptestCase)
             "a run reads what was written, deletes what it deletes, and reports every row, beside ZoneTree, and RocksDB where there is its library"
             (fun () ->
-                let exitCode, report = runSmall (if RocksDb.IsThere then "lsmfs,rocksdb,zonetree" else "lsmfs,zonetree")
+                let exitCode, report =
+                    runSmall (
+                        if RocksDb.IsThere then
+                            "lsmfs,rocksdb,zonetree"
+                        else
+                            "lsmfs,zonetree"
+                    )
+
                 Expect.equal exitCode 0 "every value was right"
 
                 for row in rows do

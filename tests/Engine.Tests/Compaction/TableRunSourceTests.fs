@@ -79,6 +79,44 @@ let tests =
                     "entries")
 
         property
+            "a walk from a key begins with one block, reads at most twice as much from read to read, and ends with as much as it may"
+            (fun (first: Write) (rest: Write list) (from: Key) ->
+                let model = modelFrom 1UL (first :: rest)
+                let disk = Disk()
+                let table = disk.Store(tinyOptions, model)
+                let source = TableRunSource([| table |], boundsOf (Some from) None, 20_000)
+
+                let blockOffsets = dataBlocks (disk.File table) table |> List.map _.Handle.OffsetBytes |> Set.ofList
+
+                let reads = System.Collections.Generic.List<int>()
+                let mutable state = source.MoveNext()
+
+                while state <> SourceState.Exhausted do
+                    if state = SourceState.NeedsBlock then
+                        let read = source.Wanted
+                        let stop = read.Handle.OffsetBytes + int64 read.Handle.LengthBytes
+
+                        let blocksRead =
+                            blockOffsets
+                            |> Set.filter (fun offset -> offset >= read.Handle.OffsetBytes && offset < stop)
+
+                        if not blocksRead.IsEmpty then
+                            if reads.Count = 0 then
+                                Expect.equal blocksRead.Count 1 "one block"
+                            elif blocksRead.Count > 1 then
+                                Expect.isLessThanOrEqual
+                                    read.Handle.LengthBytes
+                                    (min 20_000 (4096 <<< reads.Count))
+                                    "no longer than that"
+
+                            reads.Add read.Handle.LengthBytes
+
+                        disk.Read read
+                        Expect.isOk (source.Supply()) "supplied"
+
+                    state <- source.MoveNext())
+
+        property
             "reads nothing outside of the bounds"
             (fun (first: Write) (rest: Write list) (from: Key) (until: Key) ->
                 let model = modelFrom 1UL (first :: rest)
