@@ -27,6 +27,7 @@ type ServeArguments =
     | [<AltCommandLine("-f"); EqualsAssignment>] Slab_Growth_Factor of factor: string
     | [<AltCommandLine("-n"); EqualsAssignment>] Slab_Min_Size of bytes: string
     | [<AltCommandLine("-L")>] Enable_Largepages
+    | [<AltCommandLine("-D"); EqualsAssignment>] Prefix_Delimiter of character: string
     | [<AltCommandLine("-t"); EqualsAssignment>] Threads of number: string
     | [<AltCommandLine("-R"); EqualsAssignment>] Max_Reqs_Per_Event of number: string
     | [<AltCommandLine("-C")>] Disable_Cas
@@ -53,6 +54,8 @@ type ServeArguments =
         | Slab_Growth_Factor _ -> "-f", Meaning.Nothing Because.noSlabs
         | Slab_Min_Size _ -> "-n", Meaning.Nothing Because.noSlabs
         | Enable_Largepages -> "-L", Meaning.Nothing "memory is taken in the pages that the system gives"
+        | Prefix_Delimiter _ ->
+            "-D", Meaning.Missing "nothing is counted by the prefixes of keys, and stats detail dump is empty"
         | Disable_Cas ->
             "-C", Meaning.Nothing "a cas unique is the number of the write, which takes no memory of its own"
         | Disable_Watch -> "-W", Meaning.Same "nothing can be watched"
@@ -129,6 +132,7 @@ type ServeArguments =
             | Slab_Growth_Factor _
             | Slab_Min_Size _
             | Enable_Largepages
+            | Prefix_Delimiter _
             | Disable_Cas
             | Memory_File _
             | Napi_Ids _ ->
