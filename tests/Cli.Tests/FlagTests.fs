@@ -109,6 +109,7 @@ let tests =
         }
 
         test "a warning where somebody may count on the effect" {
+            says "-D :" true "-D has no effect: nothing is counted by the prefixes of keys"
             says "-U -1" true "-U -1 has no effect: UDP is not spoken"
             says "-U 11211" true "-U 11211 has no effect: UDP is not spoken"
 
