@@ -202,7 +202,8 @@ module internal MetaExecute =
         | ValueNone when has &command MetaFlags.Vivify ->
             store &command input &options (Change.expirySeconds options.VivifyExptime now) Counters.CmdSet
         | ValueNone -> Change.answer ReplyCode.NotStored Counters.CmdSet
-        | ValueSome entry when has &command MetaFlags.CompareCas && entry.Cas <> options.CompareCas ->
+        // Here a cas unique of 0 is none.
+        | ValueSome entry when options.CompareCas <> 0UL && entry.Cas <> options.CompareCas ->
             Change.answer ReplyCode.Exists Counters.CmdSet
         | ValueSome entry when entry.ValueLength > valueLengthMax - command.ValueLength ->
             Change.answer ReplyCode.NotStored Counters.CmdSet
@@ -244,10 +245,13 @@ module internal MetaExecute =
             | ValueNone -> Change.answer ReplyCode.NotFound (Counters.CmdSet ||| Counters.CasMisses)
             | ValueSome entry when entry.Cas = options.CompareCas ->
                 store &command input &options expiry (Counters.CmdSet ||| Counters.CasHits)
-            | ValueSome entry when options.Has MetaFlags.Invalidate && options.CompareCas < entry.Cas -> {
-                store &command input &options entry.ExpirySeconds (Counters.CmdSet ||| Counters.CasHits) with
-                    Marks = keyMark &command ||| EntryMarks.Stale ||| (entry.Marks &&& EntryMarks.WinSent)
-              }
+            | ValueSome entry when
+                options.Has MetaFlags.Invalidate && options.CompareCas <> 0UL && options.CompareCas < entry.Cas
+                  ->
+                  {
+                      store &command input &options entry.ExpirySeconds (Counters.CmdSet ||| Counters.CasHits) with
+                          Marks = keyMark &command ||| EntryMarks.Stale ||| (entry.Marks &&& EntryMarks.WinSent)
+                  }
             | ValueSome _ -> Change.answer ReplyCode.Exists (Counters.CmdSet ||| Counters.CasBadval)
 
     let private decideDelete
@@ -317,6 +321,7 @@ module internal MetaExecute =
                     Head = Span<byte>.op_Implicit(scratch.Slice(0, length))
             }
         | ValueNone -> Change.answer ReplyCode.NotFound (if isIncr then Counters.IncrMisses else Counters.DecrMisses)
+        | ValueSome entry when entry.ValueLength = 0 -> Change.answer ReplyCode.NonNumericValue Counters.None
         // Here a cas unique of 0 is none.
         | ValueSome entry when options.CompareCas <> 0UL && entry.Cas <> options.CompareCas ->
             Change.answer ReplyCode.Exists Counters.None

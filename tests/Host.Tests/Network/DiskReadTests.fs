@@ -146,6 +146,27 @@ let private pipeline (setting: Setting) =
 
     Expect.equal "the rest, in order" after (text (client.Receive after.Length))
 
+let private metaPipeline (setting: Setting) =
+    use server = cold setting
+    use client = server.Connect()
+    server.Hold()
+
+    client.Send(
+        "ms a 1\r\nx\r\nmg a v\r\nmg k0500 v k O1\r\nms b 1 q\r\ny\r\nmg b v\r\nmg k0900 T100 t\r\nma k0001 v\r\n"
+        + "md k0300 I\r\nmg k0300 s\r\nmg k0700 N30 s\r\nmg none q\r\nmn\r\n"
+    )
+
+    server.AwaitReads 1
+    let before = "HD\r\nVA 1\r\nx\r\n"
+    Expect.equal "what comes before the miss" before (text (client.Receive before.Length))
+    Expect.equal "what comes behind it" 0 client.Socket.Available
+    server.LetGo()
+
+    let after =
+        "VA 6 kk0500 O1\r\n000500\r\nVA 1\r\ny\r\nHD t100\r\nVA 1\r\n2\r\nHD\r\nHD s6 X W\r\nHD s6\r\nMN\r\n"
+
+    Expect.equal "the rest, in order" after (text (client.Receive after.Length))
+
 let private manyKeys (setting: Setting) =
     use server = cold setting
     use client = server.Connect()
@@ -198,11 +219,16 @@ let private writesWait (setting: Setting) =
             "cas {0} 0 0 1 1\r\nx\r\n", "EXISTS\r\n"
             "add {0} 0 0 1\r\nx\r\n", "NOT_STORED\r\n"
             "replace {0} 0 0 1\r\nx\r\n", "STORED\r\n"
+            "ms {0} 1 MA\r\nx\r\n", "HD\r\n"
+            "md {0}\r\n", "HD\r\n"
+            "ma {0}\r\n", "HD\r\n"
+            "mg {0} s\r\n", "HD s6\r\n"
+            "mg {0} s T60\r\n", "HD s6\r\n"
             "touch {0} 0\r\n", "TOUCHED\r\n"
             "gat 0 {0}\r\n", "VALUE {0} 0 6\r\n{2}\r\nEND\r\n"
             "delete {0}\r\n", "DELETED\r\n"
         ] do
-        number <- number + 90
+        number <- number + 70
         let key = $"k%04d{number}"
         let fill (template: string) = String.Format(template, key, $"%d{number + 1}\r\n", $"%06d{number}")
         let before = server.ReadCount
@@ -294,6 +320,7 @@ let private unreadable (setting: Setting) =
     let error = $"SERVER_ERROR {Connection.Unreadable}\r\n"
     client.Expect("get k0100 k0200\r\n", error)
     client.Expect("incr k0100 1\r\n", error)
+    client.Expect("mg k0100 v q\r\nmg k0100 T0\r\nma k0100 q\r\n", error + error + error)
     client.Expect("version\r\n", "VERSION 1.2.3\r\n")
     server.FailWith None
     client.Expect("get k0100\r\n", value 100 + "END\r\n")
@@ -373,6 +400,7 @@ let tests =
         testCase "a read that does not wait gives the file's bytes" readsNowWhatIsThere
         everywhere "other connections are answered while one waits for the disk" othersGoOn
         everywhere "replies of a pipeline keep their order around a miss" pipeline
+        everywhere "and so do those of meta commands" metaPipeline
         everywhere "the blocks of a command with many keys are read at once" manyKeys
         everywhere "connections that want the same block share its read" joined
         everywhere "writes that need the current value wait like reads" writesWait

@@ -107,7 +107,7 @@ let private counts (setting: Setting) =
             "touch_hits", "2"
             "touch_misses", "1"
             "cas_badval", "1"
-            "total_items", "3"
+            "total_items", "2"
             "curr_connections", "1"
             "total_connections", "1"
             "threads", "2"
@@ -214,6 +214,8 @@ let private allocations (setting: Setting) =
     let gets = ascii (String.replicate count "get key\r\n")
     let setReplies: byte[] = Array.zeroCreate (count * 8)
     let deleteReplies: byte[] = Array.zeroCreate (count * 11)
+    let metaGets = ascii (String.replicate count "mg a2V5 b c f h k l s t v Oabc\r\n")
+    let metaMisses = ascii (String.replicate count "mg none v k\r\n")
     let getReplies: byte[] = Array.zeroCreate (count * ("VALUE key 0 100\r\n".Length + 100 + 7))
 
     let exchange (request: byte[]) (reply: byte[]) (rounds: int) =
@@ -235,6 +237,17 @@ let private allocations (setting: Setting) =
     Expect.isLessThan (bytesPerCommand deletes deleteReplies) 8.0 "bytes allocated for a write that changes nothing"
     // What is left is the noise of the runtime.
     Expect.isLessThan (bytesPerCommand gets getReplies) 2.0 "bytes allocated for a get"
+    client.Expect("mn\r\n", "MN\r\n")
+    client.Send "mg a2V5 b c f h k l s t v Oabc\r\nmn\r\n"
+    let mutable metaReply = ""
+
+    while not (metaReply.EndsWith "MN\r\n") do
+        metaReply <- metaReply + text (client.Receive 1)
+
+    let metaReplies: byte[] = Array.zeroCreate (count * (metaReply.Length - 4))
+    Expect.isLessThan (bytesPerCommand metaGets metaReplies) 2.0 "bytes allocated for a meta get"
+    let missReplies: byte[] = Array.zeroCreate (count * "EN knone\r\n".Length)
+    Expect.isLessThan (bytesPerCommand metaMisses missReplies) 2.0 "bytes allocated for a meta get that misses"
 
 [<Tests>]
 let tests =
