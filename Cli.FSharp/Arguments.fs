@@ -34,6 +34,7 @@ type ServeArguments =
     | [<AltCommandLine("-b"); EqualsAssignment>] Listen_Backlog of number: string
     | [<AltCommandLine("-B"); EqualsAssignment>] Protocol of protocol: string
     | [<AltCommandLine("-I"); EqualsAssignment>] Max_Item_Size of size: string
+    | [<AltCommandLine("-S")>] Enable_Sasl
     | [<AltCommandLine("-F")>] Disable_Flush_All
     | [<AltCommandLine("-X")>] Disable_Dumping
     | [<AltCommandLine("-W")>] Disable_Watch
@@ -82,6 +83,7 @@ type ServeArguments =
         | Listen_Backlog _ -> "-b", Meaning.Works
         | Protocol _ -> "-B", Meaning.Works
         | Max_Item_Size _ -> "-I", Meaning.Works
+        | Enable_Sasl -> "-S", Meaning.Works
         | Disable_Flush_All -> "-F", Meaning.Works
         | Disable_Dumping -> "-X", Meaning.Works
         | Auth_File _ -> "-Y", Meaning.Works
@@ -118,6 +120,7 @@ type ServeArguments =
             | Protocol _ ->
                 "what clients may speak: ascii, the text protocol and its meta commands; binary; auto, either (default: auto)"
             | Max_Item_Size _ -> "largest value, 1k to 1024m and at most half of -m (default: 1m)"
+            | Enable_Sasl -> "let clients of the binary protocol authenticate, too: SASL PLAIN with the users of -Y"
             | Disable_Flush_All -> "refuse flush_all"
             | Disable_Dumping -> "refuse stats cachedump, stats detail, lru_crawler metadump and mgdump"
             | Auth_File _ ->

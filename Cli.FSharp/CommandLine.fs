@@ -75,17 +75,27 @@ type CommandLine private () =
             do! Notice.refusalOf given
 
             let! protocol =
-                let named = addresses |> Seq.choose (fun address -> ValueOption.toOption address.Protocol) |> List.ofSeq
+                let isSaid = (results.TryGetResult Protocol).IsSome
 
-                if passwordFile.IsNone then
-                    Ok protocol
-                elif
-                    List.forall ((=) BindingProtocol.Ascii) named
-                    && (protocol = BindingProtocol.Ascii || (results.TryGetResult Protocol).IsNone)
-                then
-                    Ok BindingProtocol.Ascii
+                let isAsciiOnly =
+                    (protocol = BindingProtocol.Ascii || not isSaid)
+                    && addresses
+                       |> List.forall (fun address ->
+                           address.Protocol |> ValueOption.forall ((=) BindingProtocol.Ascii))
+
+                if not (results.Contains Enable_Sasl) then
+                    if passwordFile.IsNone then
+                        Ok protocol
+                    elif isAsciiOnly then
+                        Ok BindingProtocol.Ascii
+                    else
+                        Error "-Y is for the text protocol: with -S it is for the binary protocol, too"
+                elif passwordFile.IsNone then
+                    Error "-S takes its users from a file: add -Y FILE"
+                elif isSaid && isAsciiOnly then
+                    Error "-S is for the binary protocol, which -B ascii forbids"
                 else
-                    Error "-Y is for the text protocol: it goes with -B ascii only"
+                    Ok protocol
 
             do!
                 if addresses |> List.exists (fun address -> address.Tls <> ListenTls.Default) then

@@ -43,6 +43,12 @@ type AuthenticationStepKind =
     | Check = 2uy
     /// Close without a word.
     | Close = 3uy
+    /// Send `Reply`, and close. Only in the binary protocol, as those below.
+    | AnswerAndClose = 4uy
+    /// A Check that cannot succeed: send `Reply`, and count it as one.
+    | Failure = 5uy
+    /// Tell the version, which everybody may know.
+    | Version = 6uy
 
 /// One step of a client that has not authenticated. Offsets count from the start of the bytes that were given.
 [<Struct>]

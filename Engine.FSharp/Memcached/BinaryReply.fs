@@ -30,7 +30,8 @@ module BinaryReply =
         | ReplyCode.NotStored -> BinaryStatus.NotStored
         | ReplyCode.ObjectTooLarge -> BinaryStatus.TooLarge
         | ReplyCode.NonNumericValue -> BinaryStatus.NonNumeric
-        | ReplyCode.FlushAllNotAllowed -> BinaryStatus.AuthError
+        | ReplyCode.FlushAllNotAllowed
+        | ReplyCode.AuthenticationFailure -> BinaryStatus.AuthError
         | ReplyCode.Error -> BinaryStatus.UnknownCommand
         | ReplyCode.None
         | ReplyCode.Stored
@@ -46,6 +47,16 @@ module BinaryReply =
     let private texts: byte[][] =
         Array.init (int BinaryStatus.InternalError + 1) (fun status ->
             Encoding.ASCII.GetBytes(textOf (LanguagePrimitives.EnumOfValue(uint16 status))))
+
+    let private mechanisms = "PLAIN"B
+    let private authenticated = "Authenticated"B
+
+    /// What success says: something to those who authenticate only.
+    let private successText (request: ReadOnlySpan<byte>) : ReadOnlySpan<byte> =
+        match BinaryFormat.opcode request with
+        | BinaryOpcode.SaslMechanisms -> ReadOnlySpan<byte> mechanisms
+        | BinaryOpcode.SaslAuth -> ReadOnlySpan<byte> authenticated
+        | _ -> ReadOnlySpan<byte>.Empty
 
     /// Room for any reply without a value, in bytes: a header, and the longest text or flags and a key.
     [<Literal>]
@@ -131,13 +142,10 @@ module BinaryReply =
 
         if reply = ReplyCode.None || isSilent request status then
             0
+        elif status = BinaryStatus.Success then
+            writeBody target request status (successText request) cas
         else
-            writeBody
-                target
-                request
-                status
-                (ReadOnlySpan<byte> texts[int status])
-                (if status = BinaryStatus.Success then cas else 0UL)
+            writeBody target request status (ReadOnlySpan<byte> texts[int status]) 0UL
 
     /// Writes the answer to a key that is not there, at most `lengthMax` bytes: the commands with a K name it instead of telling.
     let writeMiss (target: Span<byte>) (request: ReadOnlySpan<byte>) : int =

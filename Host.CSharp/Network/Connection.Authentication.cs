@@ -11,7 +11,7 @@ internal sealed partial class Connection
     /// <summary>Answers a client that has not authenticated; true once it has, when the bytes behind its password are commands.</summary>
     private bool TryAuthenticate(PasswordFile passwords, ReadOnlySpan<byte> input, ref int consumed)
     {
-        while (HasRoom(Reply.lineLengthMax))
+        while (HasRoom(Answer.codeLengthMax))
         {
             if (_workLeft-- <= 0)
             {
@@ -24,7 +24,8 @@ internal sealed partial class Connection
             }
 
             ReadOnlySpan<byte> rest = input[consumed..];
-            AuthenticationStep step = Authentication.step(rest);
+            AuthenticationStep step = _isBinary ? BinaryAuthentication.step(rest) : Authentication.step(rest);
+            Dialect dialect = _isBinary ? Dialect.Binary : Dialect.Text;
 
             switch (step.Kind)
             {
@@ -36,8 +37,24 @@ internal sealed partial class Connection
                     _isClosing = true;
                     return false;
 
+                case AuthenticationStepKind.AnswerAndClose:
+                    PutCode(step.Reply, dialect, rest);
+                    _isClosing = true;
+                    return false;
+
                 case AuthenticationStepKind.Answer:
-                    Put(Reply.line(step.Reply));
+                    PutCode(step.Reply, dialect, rest);
+                    consumed += step.ConsumedBytes;
+                    break;
+
+                case AuthenticationStepKind.Failure:
+                    loop.Counters.Count(Authentication.counters(false));
+                    PutCode(step.Reply, dialect, rest);
+                    consumed += step.ConsumedBytes;
+                    break;
+
+                case AuthenticationStepKind.Version:
+                    _sendLength += BinaryReply.writeVersion(loop.SendBuffer.AsSpan(_sendLength), rest, loop.Server.Options.Version);
                     consumed += step.ConsumedBytes;
                     break;
 
@@ -45,7 +62,7 @@ internal sealed partial class Connection
                     bool isKnown = passwords.Contains(
                         rest.Slice(step.UserOffset, step.UserLength), rest.Slice(step.PasswordOffset, step.PasswordLength));
                     loop.Counters.Count(Authentication.counters(isKnown));
-                    Put(Reply.line(Authentication.answer(isKnown)));
+                    PutCode(Authentication.answer(isKnown), dialect, rest);
                     consumed += step.ConsumedBytes;
 
                     if (isKnown)

@@ -99,7 +99,8 @@ internal static class ServerStatistics
         Add(list, "cas_enabled", "yes");
         Add(list, "tcp_backlog", server.Options.BacklogCount);
         Add(list, "binding_protocol", BindingProtocolModule.name(server.Options.ListenPoints[0].Protocol));
-        Add(list, "auth_enabled_sasl", "no");
+        bool hasSasl = server.Options.Passwords is not null && server.Options.ListenPoints.Any(point => point.Protocol != BindingProtocol.Ascii);
+        Add(list, "auth_enabled_sasl", hasSasl ? "yes" : "no");
         Add(list, "auth_enabled_ascii", server.Options.Passwords?.FilePath ?? "no");
         Add(list, "item_size_max", server.Options.ValueLengthMax);
         Add(list, "maxconns_fast", server.Options.RefusesAtLimit ? "yes" : "no");

@@ -284,6 +284,10 @@ let tests =
             refuses "-Y file -B auto" "-Y is for the text protocol"
             refuses "-Y file -B binary" "-Y is for the text protocol"
             refuses "-Y file -l proto[binary]:127.0.0.1" "-Y is for the text protocol"
+            Expect.equal (options "-Y file -S").Protocol BindingProtocol.Negotiating "SASL is for the binary protocol"
+            Expect.equal (options "-Y file -S -B binary").Protocol BindingProtocol.Binary "and -B still counts"
+            refuses "-S" "-S takes its users from a file: add -Y FILE"
+            refuses "-Y file -S -B ascii" "-S is for the binary protocol, which -B ascii forbids"
         }
 
         test "--compression" {

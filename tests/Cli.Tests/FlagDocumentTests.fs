@@ -14,6 +14,8 @@ let private document =
     Path.Combine(__SOURCE_DIRECTORY__, "..", "..", "docs", "PROTOCOL.md")
     |> File.ReadAllLines
     |> List.ofArray
+    // Meta commands have tables of flags, too.
+    |> List.skipWhile (fun line -> line <> "## Flags")
 
 /// The rows of the table under a header, without the marks of code.
 let private rowsUnder (header: string) : Row list =

@@ -210,6 +210,56 @@ let private statistics (setting: Setting) =
     client.Send(Array.append (get BinaryOpcode.Stat 2u "cachedump 1 0") (get BinaryOpcode.Stat 3u "reset"))
     expect client [ BinaryOpcode.Stat, 1, 2u, "Not found"; BinaryOpcode.Stat, 0, 3u, "" ]
 
+let private auth (opaque: uint32) (user: string) (password: string) =
+    packet BinaryOpcode.SaslAuth opaque "PLAIN" [||] (ascii $"\000%s{user}\000%s{password}")
+
+let private authenticates (setting: Setting) =
+    let path = Path.GetTempFileName()
+
+    try
+        File.WriteAllText(path, "foo:bar\n")
+        use served = new Served({ setting with PasswordPath = Some path })
+        use stranger = new Client(served.Port)
+        stranger.Send(Array.append (set BinaryOpcode.SetQ 1u "k" "stolen") (noop 2u))
+        expect stranger [ BinaryOpcode.SetQ, 0x20, 1u, "Auth failure." ]
+        Expect.equal (stranger.ReceiveToEnd().Length) 0 "closed"
+        use client = new Client(served.Port)
+
+        let pipeline =
+            Array.concat [
+                get BinaryOpcode.SaslMechanisms 3u ""
+                packet BinaryOpcode.Version 4u "" [||] [||]
+                auth 5u "foo" "wrong"
+                auth 6u "foo" "bar"
+                get BinaryOpcode.GetK 7u "k"
+                noop 8u
+            ]
+
+        // Also in pieces, which need not be packets.
+        for piece in Array.chunkBySize 7 pipeline do
+            client.Send piece
+
+        expect client [
+            BinaryOpcode.SaslMechanisms, 0, 3u, "PLAIN"
+            BinaryOpcode.Version, 0, 4u, "1.2.3"
+            BinaryOpcode.SaslAuth, 0x20, 5u, "Auth failure."
+            BinaryOpcode.SaslAuth, 0, 6u, "Authenticated"
+            BinaryOpcode.GetK, 1, 7u, "k"
+            BinaryOpcode.Noop, 0, 8u, ""
+        ]
+
+        // Those who speak text show the same passwords in their way.
+        use lines = new Client(served.Port)
+        lines.Expect("get k\r\n", "CLIENT_ERROR unauthenticated\r\n")
+        lines.Expect("set x 0 0 7\r\nfoo bar\r\n", "STORED\r\n")
+        lines.Send "stats\r\nstats settings\r\nquit\r\n"
+        let statistics = text (lines.ReceiveToEnd())
+        Expect.stringContains statistics "STAT auth_cmds 3\r\n" "attempts"
+        Expect.stringContains statistics "STAT auth_errors 1\r\n" "failures"
+        Expect.stringContains statistics "STAT auth_enabled_sasl yes\r\n" "the setting"
+    finally
+        File.Delete path
+
 let private value (number: int) = $"%06d{number}"
 
 let private blocksAhead (setting: Setting) =
@@ -295,6 +345,7 @@ let tests =
         everywhere "a broken packet is answered behind the writes before it" brokenBehindWrites
         onTransports "large values to a client that is slow to read" largeValues
         onTransports "statistics" statistics
+        onTransports "who must authenticate does so with SASL PLAIN" authenticates
         everywhere "the blocks of gets that follow each other are read at once" blocksAhead
         everywhere "writes that need the current value wait like reads" writesWait
         everywhere "a block that cannot be read is an error for its keys" unreadable
