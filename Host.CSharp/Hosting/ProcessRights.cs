@@ -98,6 +98,22 @@ internal static unsafe partial class ProcessRights
             string reason = new Win32Exception(Marshal.GetLastPInvokeError()).Message;
             throw new ProcessException($"cannot become the user '{name}': {reason}");
         }
+
+        // Code is loaded when it is first used. Without this the process would end in the middle of something, and not say why.
+        // (A program in a single file has no assemblies to look for.)
+        string[] code = [typeof(ProcessRights).Assembly.Location, typeof(object).Assembly.Location];
+
+        foreach (string file in code.Where(file => file != ""))
+        {
+            try
+            {
+                File.OpenHandle(file).Dispose();
+            }
+            catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+            {
+                throw new ProcessException($"the user '{name}' cannot read the program itself, {file}; install it where all may read it");
+            }
+        }
     }
 
     /// <summary>Raises a limit of the process as far as it goes, and says how far that is; false when it stays.</summary>

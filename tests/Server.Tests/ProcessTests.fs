@@ -252,6 +252,39 @@ let private lockAndCore () =
     Expect.equal (client.Ask $"set a 0 0 500000\r\n{String('v', 500_000)}") "STORED" "it serves"
     server.StopCleanly()
 
+/// Whether every user may read a file: nobody must, to serve.
+let private isOpenToAll (path: string) =
+    let isOpen (bit: UnixFileMode) (path: string) = File.GetUnixFileMode path &&& bit = bit
+
+    let rec areFoldersOpen (folder: DirectoryInfo | null) =
+        match folder with
+        | null -> true
+        | folder -> isOpen UnixFileMode.OtherExecute folder.FullName && areFoldersOpen folder.Parent
+
+    isOpen UnixFileMode.OtherRead path && areFoldersOpen (FileInfo path).Directory
+
+let private canServeAsNobody () =
+    Environment.UserName = "root"
+    && isOpenToAll Executable.lsmfs
+    && isOpenToAll typeof<obj>.Assembly.Location
+
+let private hiddenProgram () =
+    use folder = new TemporaryFolder()
+    let program = folder.At "program"
+    Directory.CreateDirectory program |> ignore
+
+    for file in Directory.GetFiles(string (Path.GetDirectoryName Executable.lsmfs)) do
+        File.Copy(file, Path.Combine(program, string (Path.GetFileName file)))
+
+    File.SetUnixFileMode(program, enum<UnixFileMode> 0o700)
+
+    let run =
+        Executable.run (Path.Combine(program, "lsmfs")) [ "-p"; "0"; "-u"; "nobody"; "--data"; folder.At "data" ]
+
+    Expect.equal run.ExitCode 1 "refused"
+    Expect.equal run.Errors.Length 1 $"in one line: {run.Errors}"
+    Expect.stringContains run.Errors.Head "cannot read the program itself" "which says why"
+
 [<Tests>]
 let tests =
     if OperatingSystem.IsLinux() then
@@ -267,10 +300,17 @@ let tests =
 
             if Environment.UserName = "root" then
                 testCase "-u takes users that there are" unknownUser
-                testCase "-u makes root another user before the store is opened" otherUser
+                testCase "-u takes users who may read the program" hiddenProgram
             else
                 ptestCase "-u takes users that there are (needs root)" ignore
-                ptestCase "-u makes root another user before the store is opened (needs root)" ignore
+                ptestCase "-u takes users who may read the program (needs root)" ignore
+
+            if canServeAsNobody () then
+                testCase "-u makes root another user before the store is opened" otherUser
+            else
+                ptestCase
+                    "-u makes root another user before the store is opened (needs root, and a program that nobody may run)"
+                    ignore
         ]
     else
         testList "Process" [ ptestCase "needs Linux" ignore ]
