@@ -40,6 +40,7 @@ type ServeArguments =
     | [<AltCommandLine("-W")>] Disable_Watch
     | [<AltCommandLine("-Y"); EqualsAssignment>] Auth_File of file: string
     | [<AltCommandLine("-e"); EqualsAssignment>] Memory_File of file: string
+    | [<AltCommandLine("-Z")>] Enable_Ssl
     | [<AltCommandLine("-o"); EqualsAssignment>] Extended of options: string
     | [<AltCommandLine("-N"); EqualsAssignment>] Napi_Ids of number: string
     | [<EqualsAssignment>] Data of folder: string
@@ -87,6 +88,7 @@ type ServeArguments =
         | Disable_Flush_All -> "-F", Meaning.Works
         | Disable_Dumping -> "-X", Meaning.Works
         | Auth_File _ -> "-Y", Meaning.Works
+        | Enable_Ssl -> "-Z", Meaning.Works
         | Extended _ -> "-o", Meaning.Works
         | Data _ -> "--data", Meaning.Works
         | Durability _ -> "--durability", Meaning.Works
@@ -125,6 +127,7 @@ type ServeArguments =
             | Disable_Dumping -> "refuse stats cachedump, stats detail, lru_crawler metadump and mgdump"
             | Auth_File _ ->
                 "file of users who may connect, user:password on each line; clients authenticate with a set, and SIGHUP reads it again"
+            | Enable_Ssl -> "speak TLS 1.2 and 1.3; -o ssl_chain_cert names the certificate"
             | Extended _ -> "options separated by commas, name, no_name or name=value"
             | Data _ -> "folder of the data, created when missing (default: ./data)"
             | Durability _ ->

@@ -61,6 +61,7 @@ type CommandLine private () =
             let! extended = ExtendedOptions.parse (results.GetResults Extended)
             let! sockets = SocketFlags.read results extended
             let! processOptions = ProcessFlags.read results
+            let! tls, tlsNotices = TlsFlags.read results extended addresses
             do! valueOf (results.TryGetResult Udp_Port) Values.checkUdpPort ()
             do! valueOf (results.TryGetResult Slab_Growth_Factor) (Values.checkFactor "-f" 1.0) ()
             do! valueOf (results.TryGetResult Slab_Min_Size) (Values.checkNumber "-n" 1L int32Max) ()
@@ -98,12 +99,6 @@ type CommandLine private () =
                     Ok protocol
 
             do!
-                if addresses |> List.exists (fun address -> address.Tls <> ListenTls.Default) then
-                    Error "notls:, btls: and mtls: of -l are for a server with TLS, which this is not"
-                else
-                    Ok()
-
-            do!
                 if int64 valueSize > memoryBudget / 2L then
                     Error "-I must be at most half of -m"
                 else
@@ -130,8 +125,10 @@ type CommandLine private () =
                     if memoryBudget > memoryLimit then
                         Notice.ofMemoryLimit memoryLimit memoryBudget
                     yield! Notice.linesOf given
+                    yield! tlsNotices
                 ]
                 PasswordFile = passwordFile
+                Tls = tls
             }
         }
 

@@ -129,6 +129,18 @@ module ExtendedOptions =
             ""
         "proxy_arg" |> valued anything Because.noProxy
         "proxy_uring" |> without Because.noProxy
+        "ssl_chain_cert" |> works "file of the server's certificate and those up to its root, PEM; for -Z"
+        "ssl_key" |> works "file of the private key, if it is not in ssl_chain_cert"
+        "ssl_keyformat" |> works "how ssl_key is stored: 1 or PEM (default), 2 or DER"
+        "ssl_verify_mode"
+        |> works "certificates of clients: 0 not asked for (default), 1 asked for, 2 or 3 required"
+        "ssl_ciphers" |> works "ciphers of TLS 1.2, as OpenSSL lists them (default: the system's)"
+        "ssl_ca_cert" |> works "file of the authorities whose clients are let in, PEM"
+        "ssl_wbuf_size" |> works "KiB of replies that a connection encrypts at once (default: 16)"
+        "ssl_session_cache"
+        |> switches "let clients resume sessions that are without a client's certificate"
+        "ssl_kernel_tls" |> without "encryption is done in the process, not in the kernel"
+        "ssl_min_version" |> works "lowest version of TLS: 2 for 1.2 (default), 3 for 1.3"
         "slab_reassign" |> without Because.noSlabs
         "no_slab_reassign" |> without Because.noSlabs
         "slab_automove"

@@ -97,6 +97,43 @@ type ProcessOptions = {
     AllowsShutdown: bool
 }
 
+/// How the private key is stored.
+type TlsKeyFormat =
+    | Pem = 1
+    | Der = 2
+
+/// Whether clients show a certificate.
+type TlsVerifyMode =
+    /// They are not asked.
+    | None = 0
+    /// They are asked; one that is shown must be good.
+    | Request = 1
+    /// They must show a good one.
+    | Require = 2
+    /// The same; memcached would not ask again in a renegotiation, of which there are none here.
+    | Once = 3
+
+/// TLS, as `-Z` and the `-o ssl_...` have it. Files as given.
+type TlsOptions = {
+    /// The server's certificate, and those that lead to its root.
+    ChainFile: string
+    /// The private key; none: it is in the chain's file.
+    KeyFile: string voption
+    KeyFormat: TlsKeyFormat
+    VerifyMode: TlsVerifyMode
+    /// The authorities whose clients are let in.
+    AuthoritiesFile: string voption
+    /// The ciphers of TLS 1.2 as given, and the suites that they are; none: the system's.
+    CipherText: string voption
+    CipherSuites: IReadOnlyList<System.Net.Security.TlsCipherSuite>
+    /// Bytes of replies that a connection hands over to TLS at once.
+    WriteBufferBytes: int
+    /// Whether clients may resume sessions.
+    HasSessionCache: bool
+    /// 0 to 3, for TLS 1.0 to 1.3, as given; nothing below 1.2 is spoken.
+    MinVersion: int
+}
+
 /// What `lsmfs serve` is to do, every default filled in and every value checked.
 type ServeOptions = {
     /// Where to listen; at least one.
@@ -125,6 +162,8 @@ type ServeOptions = {
     Restrictions: Restrictions
     /// The file of users and passwords that clients authenticate with, as given; none: nobody has to.
     PasswordFile: string voption
+    /// TLS; none: no listener speaks it.
+    Tls: TlsOptions voption
     /// What is to be said before serving: flags of memcached that have no effect here.
     Notices: IReadOnlyList<Notice>
 }

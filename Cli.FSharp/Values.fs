@@ -135,6 +135,16 @@ module Values =
         |> Option.map int
         |> orRefuse "-o idle_timeout" (fun () -> "a number of seconds, or 0 for never") text
 
+    /// The value of `-o ssl_wbuf_size` when it is not given, in bytes.
+    let tlsWriteBufferBytesDefault = 16384
+
+    /// The value of `-o ssl_wbuf_size`, in KiB, as bytes.
+    let parseTlsWriteBuffer (text: string) : Result<int, string> =
+        tryNumber text
+        |> within 1L 16384L
+        |> Option.map (fun kibibytes -> int (kibibytes * kibibyte))
+        |> orRefuse "-o ssl_wbuf_size" (fun () -> "a number of KiB from 1 to 16384") text
+
     /// The value of `-t`.
     let parseThreadCount (text: string) : Result<int, string> =
         tryNumber text

@@ -48,6 +48,8 @@ type Verb =
     | FlushRefused = 41uy
     /// `shutdown`; `Number` is 0 when the line asks for a mode that does not exist.
     | Shutdown = 45uy
+    /// The server's certificates are to be read again.
+    | RefreshCerts = 60uy
     /// Answered, and nothing else: what follows the answers to the quiet commands before it. Only in the binary protocol.
     | Noop = 50uy
 
@@ -173,6 +175,8 @@ type ReplyCode =
     /// The data of an authentication does not end where it was announced to.
     | BadTermination = 99uy
     | AuthenticationTooLong = 100uy
+    /// `refresh_certs` on a server without TLS.
+    | TlsNotEnabled = 101uy
 
 /// The counters of `stats` that one command adds one to. `Counter.names` says what they are called there.
 [<Flags>]

@@ -462,6 +462,9 @@ module internal CommandLine =
                 // Answered even to noreply. What there is to watch, there the log of a cache, is not logged here.
                 | CommandName.Watch -> rejected ReplyCode.WatchNotAllowed false consumed
                 | _ when CommandName.isCacheMemlimit name -> parseCacheMemlimit line tokens count consumed &command
+                | _ when CommandName.isRefreshCerts name ->
+                    command <- withoutKey Verb.RefreshCerts (Tokens.endInNoreply line tokens count 1)
+                    parsed consumed
                 | _ when CommandName.isLruCrawler name ->
                     let noReply = Tokens.endInNoreply line tokens count 1
                     parseWithArguments line tokens count Verb.LruCrawler noReply consumed &command

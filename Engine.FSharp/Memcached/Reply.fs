@@ -92,6 +92,7 @@ module Reply =
         | ReplyCode.BadAuthenticationFormat -> "CLIENT_ERROR bad authentication token format"
         | ReplyCode.BadTermination -> "CLIENT_ERROR bad command line termination"
         | ReplyCode.AuthenticationTooLong -> "CLIENT_ERROR auth token too long"
+        | ReplyCode.TlsNotEnabled -> "Error TLS not enabled"
         | _ -> ""
 
     let private lines: byte[][] =

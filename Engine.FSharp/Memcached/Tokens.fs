@@ -179,6 +179,13 @@ module internal CommandName =
     [<Literal>]
     let LruCrawlerHead = 0x776172635F75726CUL
 
+    /// The first 8 of the 13 bytes of `refresh_certs`, and the others.
+    [<Literal>]
+    let RefreshCertsHead = 0x5F68736572666572UL
+
+    [<Literal>]
+    let RefreshCertsTail = 0x7374726563UL
+
     /// `HTTP/`, which begins the last word of an HTTP request.
     [<Literal>]
     let HttpVersion = 0x2F50545448UL
@@ -210,6 +217,10 @@ module internal CommandName =
     /// Whether the name is `cache_memlimit`.
     let isCacheMemlimit (name: ReadOnlySpan<byte>) : bool =
         name.Length = 14 && pack name = CacheMemlimitHead && pack (name.Slice 8) = CacheMemlimitTail
+
+    /// Whether the name is `refresh_certs`.
+    let isRefreshCerts (name: ReadOnlySpan<byte>) : bool =
+        name.Length = 13 && pack name = RefreshCertsHead && pack (name.Slice 8) = RefreshCertsTail
 
     /// Whether the name is `cachedump`.
     let isCachedump (name: ReadOnlySpan<byte>) : bool =

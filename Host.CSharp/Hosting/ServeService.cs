@@ -30,6 +30,7 @@ internal sealed partial class ServeService(ServeOptions options, IHostApplicatio
 
         // First: whoever mistyped a name need not wait for the store.
         var passwords = options.PasswordFile.IsSome ? new PasswordFile(options.PasswordFile.Value, logger) : null;
+        var tls = options.Tls.IsSome ? new TlsContext(options.Tls.Value, logger) : null;
         var sockets = options.Sockets;
         var listenPoints = sockets.UnixSocket.IsSome
             ? AddressResolver.OfSocket(sockets.UnixSocket.Value, options.Protocol)
@@ -61,6 +62,7 @@ internal sealed partial class ServeService(ServeOptions options, IHostApplicatio
             Restrictions = options.Restrictions,
             ShutdownRequested = options.Process.AllowsShutdown ? RequestStop : null,
             Passwords = passwords,
+            Tls = tls,
         };
         var server = Server.Start(serverOptions, _store, logger);
         _server = server;

@@ -33,7 +33,7 @@ internal sealed partial class Connection
             return consumed;
         }
 
-        while (_output is null && _awaited is null && _dump is null && !_isWaiting && !_isClosing && !_isClosed)
+        while (_output is null && _awaited is null && _dump is null && !_isRefreshing && !_isWaiting && !_isClosing && !_isClosed)
         {
             if (_workLeft <= 0)
             {
@@ -132,6 +132,9 @@ internal sealed partial class Connection
                 break;
 
             case Verb.Stats when _isBinary ? TryAnswerBinaryStatistics(in command, input) : TryAnswerStatistics(in command, input):
+                break;
+
+            case Verb.RefreshCerts when TryRefresh(in command):
                 break;
 
             case Verb.LruCrawler when TryCrawl(in command, input):

@@ -16,7 +16,7 @@ namespace LsmFs.Host;
 //   5. After a step of the connection it waits for bytes, room, a commit, a block, a piece of a list or its next turn, or is closed.
 //   6. While it waits for a block (_awaited is not null) nothing is read or parsed for it; the command that needs the block is at the start of the
 //      input and is tried again when the block is there.
-//   7. While a list of keys is on its way (_dump is not null) nothing is read or parsed for it either.
+//   7. While a list of keys is on its way (_dump is not null), or certificates are read again (_isRefreshing), nothing is read or parsed for it either.
 
 /// <summary>One client: receives, parses, answers, and collects writes. Knows no transport, and belongs to one event loop.</summary>
 internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlockWaiter
@@ -50,6 +50,7 @@ internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlo
     private long _lastMoveSeconds;
     private bool _isDue;
     private bool _isWaiting;
+    private bool _isRefreshing;
     private bool _isFinished;
     private bool _isClosing;
     private bool _isClosed;
@@ -59,7 +60,7 @@ internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlo
 
     private bool CanRead =>
         _output is null && _awaited is null && _dump is null
-        && !_isDue && !_isWaiting && !_isFinished && !_isClosing && _pendingBytes < PendingBytesMax;
+        && !_isRefreshing && !_isDue && !_isWaiting && !_isFinished && !_isClosing && _pendingBytes < PendingBytesMax;
 
     /// <summary>Begins to wait for the first command.</summary>
     public void Start()
@@ -83,7 +84,7 @@ internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlo
 
     /// <summary>Whether it is the peer who is waited for, and not the store, the disk, or others' turns.</summary>
     public bool IsPeersTurn =>
-        !_isDue && !_isWaiting && _pendingCount == 0 && _awaited is null && (_dump is null || _output is not null);
+        !_isDue && !_isWaiting && !_isRefreshing && _pendingCount == 0 && _awaited is null && (_dump is null || _output is not null);
 
     /// <summary>Closes because the peer has been idle for too long.</summary>
     public void Kick()
@@ -362,7 +363,7 @@ internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlo
         {
             ContinueDump(_dump);
         }
-        else if (_pendingCount == 0 && (_isClosing || (_isFinished && !_isDue && !_isWaiting && _awaited is null)))
+        else if (_pendingCount == 0 && (_isClosing || (_isFinished && !_isDue && !_isWaiting && !_isRefreshing && _awaited is null)))
         {
             Close(orderly: true);
         }

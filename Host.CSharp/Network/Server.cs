@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Net;
+using LsmFs.Cli;
 using LsmFs.Engine;
 using Microsoft.Extensions.Logging;
 
@@ -50,12 +51,26 @@ public sealed class Server : IAsyncDisposable
             var chosen => chosen,
         };
 
-        if (Transport == Transport.Sockets)
+        SocketLoop[] socketLoops = [];
+
+        if (Transport == Transport.Sockets || options.ListenPoints.Any(IsTls))
         {
             SocketLoop.ConfigureRuntime(options.ThreadCount);
+            socketLoops = new SocketLoop[options.ThreadCount];
         }
 
         Listener[] listeners = Listener.Open(options);
+
+        for (int index = 0; index < socketLoops.Length; index++)
+        {
+            socketLoops[index] = new SocketLoop(this, store, logger);
+        }
+
+        if (options.Tls is not null)
+        {
+            Handshakes = new TlsHandshakes(this, options.Tls, socketLoops, logger);
+        }
+
         EndPoints = [.. listeners.Select(listener => listener.Socket.LocalEndPoint).OfType<IPEndPoint>()];
 
         if (Transport == Transport.Epoll)
@@ -68,19 +83,13 @@ public sealed class Server : IAsyncDisposable
                 epollLoops[index].Start();
             }
 
-            _loops = epollLoops;
+            // Connections over TLS are the portable loops' in any case.
+            _loops = [.. epollLoops, .. socketLoops];
             _acceptor = new EpollAcceptor(this, epollLoops, listeners, logger);
         }
         else
         {
-            var socketLoops = new SocketLoop[options.ThreadCount];
-
-            for (int index = 0; index < socketLoops.Length; index++)
-            {
-                socketLoops[index] = new SocketLoop(this, store, logger);
-            }
-
-            _loops = socketLoops;
+            _loops = [.. socketLoops];
             _acceptor = new SocketAcceptor(this, socketLoops, listeners, logger);
         }
 
@@ -142,13 +151,23 @@ public sealed class Server : IAsyncDisposable
     public async ValueTask DisposeAsync() => await StopAsync().ConfigureAwait(false);
 
     /// <summary>
-    /// Reads the files again that the operator may change while the server runs: passwords. One that cannot be used changes nothing; the log
+    /// Reads the files again that the operator may change while the server runs: passwords, certificates and keys. One that cannot be used changes nothing; the log
     /// tells either. Any thread; may wait for the disk.
     /// </summary>
-    public void Reload() => Options.Passwords?.Reload();
+    public void Reload()
+    {
+        Options.Passwords?.Reload();
+        Options.Tls?.Reload();
+    }
 
     /// <summary>Everything that plain `stats` reports, in its order.</summary>
     public IReadOnlyList<KeyValuePair<string, string>> Statistics() => ServerStatistics.General(this);
+
+    /// <summary>The handshakes under way; null: no listener speaks TLS.</summary>
+    internal TlsHandshakes? Handshakes { get; }
+
+    /// <summary>Whether TLS is spoken there.</summary>
+    internal bool IsTls(ListenPoint point) => Options.Tls is not null && point.Path is null && point.Tls != ListenTls.Off;
 
     /// <summary>Takes one of the places for connections, if there is one.</summary>
     internal bool TryAdmit()
@@ -301,6 +320,12 @@ public sealed class Server : IAsyncDisposable
     private async Task Stop()
     {
         _acceptor.Stop();
+
+        if (Handshakes is not null)
+        {
+            await Handshakes.Stop().ConfigureAwait(false);
+        }
+
         _idleTimer?.Dispose();
 
         foreach (EventLoop loop in _loops)
@@ -314,6 +339,12 @@ public sealed class Server : IAsyncDisposable
         while (await Task.WhenAny(stopped, Task.Delay(50)).ConfigureAwait(false) != stopped)
         {
             NudgeAll();
+        }
+
+        if (Handshakes is not null)
+        {
+            // The last replies of connections that were closed.
+            await Handshakes.AwaitWork().ConfigureAwait(false);
         }
 
         // Lists whose connections were closed just now: they stop at their next step.

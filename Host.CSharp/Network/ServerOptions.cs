@@ -47,11 +47,15 @@ public sealed record ServerOptions
 
     /// <summary>What the operator forbade to all clients.</summary>
     public Restrictions Restrictions { get; init; }
+
     /// <summary>Who may authenticate; null: nobody has to.</summary>
     public PasswordFile? Passwords { get; init; }
 
     /// <summary>What <c>shutdown</c> does: it asks for a stop and does not wait for it. Without it the command is refused.</summary>
     public Action? ShutdownRequested { get; init; }
+
+    /// <summary>What TLS is spoken with; null: no listener speaks it.</summary>
+    public TlsContext? Tls { get; init; }
 
     /// <summary>Where idle connections see the time.</summary>
     public TimeProvider Clock { get; init; } = TimeProvider.System;

@@ -1,4 +1,6 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
+using LsmFs.Cli;
 using LsmFs.Engine;
 
 namespace LsmFs.Host;
@@ -8,6 +10,8 @@ internal static class ServerStatistics
 {
     /// <summary>Room that every answer fits in, in bytes.</summary>
     public const int ReplyLengthMax = 16 * 1024;
+
+    private const int ShownLengthMax = 1000;
 
     /// <summary>Writes the answer to a `stats` line, unless it is a list of keys; returns its length.</summary>
     public static int Write(Server server, StatsRequest request, Span<byte> target)
@@ -67,6 +71,14 @@ internal static class ServerStatistics
         Add(list, "listen_disabled_num", server.AcceptPauses);
         Add(list, "time_in_listen_disabled_us", server.AcceptPauseMicroseconds);
         Add(list, "threads", server.Options.ThreadCount);
+
+        if (server is { Handshakes: { } handshakes, Options.Tls: { } tls })
+        {
+            Add(list, "ssl_handshake_errors", handshakes.HandshakeErrors);
+            Add(list, "ssl_proto_errors", handshakes.ProtocolErrors);
+            Add(list, "time_since_server_cert_refresh", (long)tls.Age.TotalSeconds);
+        }
+
         Add(list, "lru_crawler_running", server.CrawlCount > 0 ? 1 : 0);
         Add(list, "lru_crawler_starts", server.CrawlStarts);
         Add(list, "limit_maxbytes", server.Store.Options.MemoryBudgetBytes);
@@ -101,7 +113,8 @@ internal static class ServerStatistics
         Add(list, "binding_protocol", BindingProtocolModule.name(server.Options.ListenPoints[0].Protocol));
         bool hasSasl = server.Options.Passwords is not null && server.Options.ListenPoints.Any(point => point.Protocol != BindingProtocol.Ascii);
         Add(list, "auth_enabled_sasl", hasSasl ? "yes" : "no");
-        Add(list, "auth_enabled_ascii", server.Options.Passwords?.FilePath ?? "no");
+        Add(list, "auth_enabled_ascii", Shown(server.Options.Passwords?.FilePath) ?? "no");
+        AddTls(list, server.Options.Tls?.Options);
         Add(list, "item_size_max", server.Options.ValueLengthMax);
         Add(list, "maxconns_fast", server.Options.RefusesAtLimit ? "yes" : "no");
         Add(list, "flush_enabled", "yes");
@@ -110,6 +123,38 @@ internal static class ServerStatistics
         Add(list, "lru_crawler", server.IsCrawlerEnabled ? "yes" : "no");
         Add(list, "transport", server.Transport == Transport.Epoll ? "epoll" : "sockets");
         return list;
+    }
+
+    /// <summary>Text of the command line, which may be longer than an answer has room for.</summary>
+    [return: NotNullIfNotNull(nameof(text))]
+    private static string? Shown(string? text) => text is { Length: > ShownLengthMax } ? text[..ShownLengthMax] : text;
+
+    /// <summary>By memcached's names and values, which are OpenSSL's for the verify mode. What is not so without TLS either is left out.</summary>
+    private static void AddTls(List<KeyValuePair<string, string>> list, TlsOptions? tls)
+    {
+        Add(list, "ssl_enabled", tls is null ? "no" : "yes");
+
+        if (tls is null)
+        {
+            return;
+        }
+
+        Add(list, "ssl_chain_cert", Shown(tls.ChainFile));
+        Add(list, "ssl_key", Shown(tls.KeyFile.IsSome ? tls.KeyFile.Value : tls.ChainFile));
+        Add(list, "ssl_verify_mode", tls.VerifyMode switch
+        {
+            TlsVerifyMode.None => 0,
+            TlsVerifyMode.Request => 1,
+            TlsVerifyMode.Require => 3,
+            _ => 7,
+        });
+        Add(list, "ssl_keyformat", (int)tls.KeyFormat);
+        Add(list, "ssl_ciphers", tls.CipherText.IsSome ? Shown(tls.CipherText.Value) : "NULL");
+        Add(list, "ssl_ca_cert", tls.AuthoritiesFile.IsSome ? Shown(tls.AuthoritiesFile.Value) : "NULL");
+        Add(list, "ssl_wbuf_size", tls.WriteBufferBytes);
+        Add(list, "ssl_session_cache", tls.HasSessionCache ? "yes" : "no");
+        Add(list, "ssl_kernel_tls", "no");
+        Add(list, "ssl_min_version", tls.MinVersion == 3 ? "tlsv1.3" : "tlsv1.2");
     }
 
     private static void Add(List<KeyValuePair<string, string>> list, string name, string value) => list.Add(new(name, value));

@@ -125,8 +125,8 @@ let tests =
         }
 
         test "what is no flag is refused by name" {
-            refuses [ "-Z" ] "there is no flag -Z"
-            refuses [ "-vZ" ] "there is no flag -Z"
+            refuses [ "-z" ] "there is no flag -z"
+            refuses [ "-vz" ] "there is no flag -z"
             refuses [ "--foo=1" ] "there is no flag --foo"
             refuses [ "--Port=1" ] "there is no flag --Port"
         }

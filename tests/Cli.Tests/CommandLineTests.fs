@@ -67,6 +67,7 @@ let tests =
                 Compression = Compression.Lz4
                 Restrictions = { NoFlush = false; NoDump = false }
                 PasswordFile = ValueNone
+                Tls = ValueNone
                 Notices = []
             }
 
@@ -90,6 +91,7 @@ let tests =
                 Compression = Compression.Zstd
                 Restrictions = { NoFlush = true; NoDump = true }
                 PasswordFile = ValueNone
+                Tls = ValueNone
                 Notices = []
             }
 

@@ -1,3 +1,4 @@
+using System.Net.Sockets;
 using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
 
@@ -178,10 +179,33 @@ internal sealed unsafe class EpollAcceptor : IAcceptor
         Thread.Sleep(Pause);
     }
 
+    /// <summary>TLS is spoken by the base library's streams, on its sockets.</summary>
+    private void BeginTls(int descriptor, ListenPoint point)
+    {
+        var handle = new SafeSocketHandle((nint)descriptor, ownsHandle: true);
+
+        try
+        {
+            _server.Handshakes!.Begin(new Socket(handle), point);
+        }
+        catch (SocketException)
+        {
+            // The peer has gone already.
+            handle.Dispose();
+            _server.Release();
+        }
+    }
+
     private void Deal(int descriptor, ListenPoint point)
     {
         if (_server.TryAdmit())
         {
+            if (_server.IsTls(point))
+            {
+                BeginTls(descriptor, point);
+                return;
+            }
+
             if (point.Path is null)
             {
                 int one = 1;

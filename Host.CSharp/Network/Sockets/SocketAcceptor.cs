@@ -68,6 +68,12 @@ internal sealed class SocketAcceptor(Server server, SocketLoop[] loops, Listener
     {
         if (server.TryAdmit() || (!server.Options.RefusesAtLimit && await AwaitRoom().ConfigureAwait(false)))
         {
+            if (server.IsTls(point))
+            {
+                server.Handshakes!.Begin(socket, point);
+                return;
+            }
+
             int loop = (Interlocked.Increment(ref _nextLoop) & int.MaxValue) % loops.Length;
             loops[loop].Accept(socket, point);
             return;

@@ -7,7 +7,7 @@ namespace LsmFs.Host;
 /// A connected socket of the base library. It learns that bytes have arrived by a receive of no bytes, so that an idle connection
 /// holds no buffer, and that there is room by sending a small copy of what waits.
 /// </summary>
-internal sealed class SocketChannel : Channel
+internal sealed class SocketChannel : LoopChannel
 {
     private const int ProbeLengthMax = 16 * 1024;
 
@@ -145,7 +145,7 @@ internal sealed class SocketChannel : Channel
     }
 
     /// <summary>The receive of no bytes has completed. In a turn.</summary>
-    public void OnArrival()
+    public override void OnArrival()
     {
         _isArrivalAwaited = false;
 
@@ -165,7 +165,7 @@ internal sealed class SocketChannel : Channel
     }
 
     /// <summary>The send of the small copy has completed. In a turn.</summary>
-    public void OnDeparture()
+    public override void OnDeparture()
     {
         ArrayPool<byte>.Shared.Return(_probe!);
         _probe = null;

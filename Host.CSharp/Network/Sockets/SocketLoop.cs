@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Globalization;
+using System.Net.Security;
 using System.Net.Sockets;
 using Microsoft.Extensions.Logging;
 
@@ -14,7 +15,7 @@ internal sealed class SocketLoop(Server server, Store store, ILogger logger) : E
 {
     private const int EventCountMaxPerTurn = 512;
 
-    private readonly ConcurrentQueue<(SocketChannel Channel, bool IsArrival)> _events = new();
+    private readonly ConcurrentQueue<(LoopChannel Channel, bool IsArrival)> _events = new();
     private int _requestCount;
 
     /// <summary>
@@ -30,8 +31,12 @@ internal sealed class SocketLoop(Server server, Store store, ILogger logger) : E
     /// <summary>Takes over an accepted socket. Any thread.</summary>
     public void Accept(Socket socket, ListenPoint point) => Post(() => Add(new SocketChannel(this, socket, point).Connection));
 
+    /// <summary>Takes over a connection whose TLS handshake is done. Any thread.</summary>
+    public void Accept(SslStream stream, Socket socket, ListenPoint point, TlsHandshakes handshakes) =>
+        Post(() => Add(new TlsChannel(this, stream, socket, point, handshakes).Connection));
+
     /// <summary>An operation of a channel has completed. Any thread, also the one in the turn.</summary>
-    public void Ready(SocketChannel channel, bool isArrival)
+    public void Ready(LoopChannel channel, bool isArrival)
     {
         _events.Enqueue((channel, isArrival));
 

@@ -309,6 +309,7 @@ type Connection(server: Server) =
         | Verb.Shutdown ->
             let reply = AdminRequest.shutdown &command false
             output.Append(Reply.line (if command.NoReply then ReplyCode.None else reply))
+        | Verb.RefreshCerts -> output.Append(Reply.line ReplyCode.TlsNotEnabled)
         | Verb.Quit -> isClosed <- true
         | _ when Execute.isFetch &command -> fetch command input
         | _ -> write command input

@@ -29,6 +29,8 @@ type Setting = {
     Clock: TimeProvider
     /// A file of passwords; none: nobody has to authenticate.
     PasswordPath: string option
+    /// What the listeners speak TLS with; none: they do not.
+    Tls: TlsContext option
 }
 
 let private transports = [
@@ -48,6 +50,7 @@ let private setting transport durability = {
     RequestCountMaxPerTurn = 2048
     Clock = TimeProvider.System
     PasswordPath = None
+    Tls = None
 }
 
 /// The test on every transport, commits completing within the turn (`Memory`) and on another thread (`Sync`).
@@ -92,7 +95,8 @@ type Served(setting: Setting, restrictions: Restrictions) =
                 Passwords =
                     (match setting.PasswordPath with
                      | Some path -> PasswordFile(path, NullLogger.Instance)
-                     | None -> null)
+                     | None -> null),
+                Tls = Option.toObj setting.Tls
             ),
             store,
             NullLogger.Instance
