@@ -129,6 +129,12 @@ let tests =
         }
 
         test "memcached ignores words that are no flags; here a warning says so" {
+            // Debian's /etc/memcached.conf, made one line.
+            says
+                "-d logfile -m 64 -p 11211 -u memcache -l 127.0.0.1 -l ::1 -P /var/run/memcached/memcached.pid"
+                true
+                "'logfile' has no effect"
+
             says "-M logfile -m 64" true "'logfile' has no effect: it is neither a flag nor the value of one"
             says "serve 11211" true "'11211' has no effect"
             says "-o modern, idle_timeout=5" true "'idle_timeout=5' has no effect"

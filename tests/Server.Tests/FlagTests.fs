@@ -59,6 +59,10 @@ let private verdicts = [
     "-a 700", BothServe
     "-a 9", OnlyMemcachedServes "9 is no octal digit"
     "-F -X -W", BothServe
+    "-A -r -D :", BothServe
+    "-B ascii", BothServe
+    "-B auto", BothServe
+    "-B junk", BothRefuse
     "-L", BothServe
     "-M -C", BothServe
     "-M word", BothServe
