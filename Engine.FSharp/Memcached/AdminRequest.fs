@@ -39,6 +39,9 @@ module AdminRequest =
     [<Literal>]
     let private mebibyteShift = 20
 
+    [<Literal>]
+    let private verbosityMax = 2u
+
     let inline private isWord (token: ReadOnlySpan<byte>) (word: byte[]) = token.SequenceEqual(ReadOnlySpan<byte> word)
 
     let private tryFraction (token: ReadOnlySpan<byte>) (number: byref<float>) : bool =
@@ -160,6 +163,9 @@ module AdminRequest =
         if not isEnabled then ReplyCode.ShutdownNotEnabled
         elif command.Number = 0UL then ReplyCode.InvalidShutdownMode
         else ReplyCode.None
+
+    /// The verbosity that `verbosity` with this level sets: more than the largest is the largest.
+    let verbosity (level: uint32) : int = int (min level verbosityMax)
 
     /// Turns what the parser made of a line into what a server with these restrictions makes of it: a `flush_all`, good or bad, is refused.
     let restrict (restrictions: Restrictions) (step: byref<ParseStep>) (command: byref<Command>) : unit =

@@ -99,6 +99,9 @@ module StatsRequest =
             | CommandName.Sizes -> about StatsTopic.Sizes
             | CommandName.Conns -> about StatsTopic.Conns
             | CommandName.Lsm -> about StatsTopic.Lsm
+            // Neither is there; memcached says the same of what it was not started with.
+            | CommandName.Extstore
+            | CommandName.Proxy -> answer ReplyCode.End
             | CommandName.Detail when restrictions.NoDump -> answer ReplyCode.DetailNotAllowed
             | CommandName.Detail -> detail second
             | CommandName.Reset -> topic StatsTopic.Reset ReplyCode.Reset

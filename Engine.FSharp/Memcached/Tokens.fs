@@ -101,6 +101,12 @@ module internal CommandName =
     let Lsm = 0x6D736CUL
 
     [<Literal>]
+    let Extstore = 0x65726F7473747865UL
+
+    [<Literal>]
+    let Proxy = 0x79786F7270UL
+
+    [<Literal>]
     let Detail = 0x6C6961746564UL
 
     [<Literal>]

@@ -2,22 +2,14 @@ using System.Globalization;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Logging.Console;
-using Microsoft.Extensions.Options;
 
 namespace LsmFs.Host;
-
-/// <summary>How <see cref="OneLineFormatter"/> writes.</summary>
-internal sealed class OneLineFormatterOptions : ConsoleFormatterOptions
-{
-    /// <summary>Whether an exception's stack trace follows its line.</summary>
-    public bool WithTraces { get; set; }
-}
 
 /// <summary>
 /// Log lines as an operator's tools want them: UTC time, level, message, each entry on one line. The formatters of the base
 /// library put the category on every line and the stack trace under every exception.
 /// </summary>
-internal sealed class OneLineFormatter(IOptions<OneLineFormatterOptions> options) : ConsoleFormatter(FormatterName)
+internal sealed class OneLineFormatter(LogVerbosity verbosity) : ConsoleFormatter(FormatterName)
 {
     /// <summary>The name under which the console logger finds it.</summary>
     public const string FormatterName = "lsmfs";
@@ -38,7 +30,7 @@ internal sealed class OneLineFormatter(IOptions<OneLineFormatterOptions> options
 
         textWriter.WriteLine();
 
-        if (logEntry.Exception is not null && options.Value.WithTraces)
+        if (logEntry.Exception is not null && verbosity.WithTraces)
         {
             textWriter.WriteLine(logEntry.Exception.ToString());
         }

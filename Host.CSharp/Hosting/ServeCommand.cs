@@ -10,9 +10,6 @@ namespace LsmFs.Host;
 /// <summary><c>lsmfs serve</c>: the process around a served store, from its options to its exit code.</summary>
 internal static partial class ServeCommand
 {
-    // Traces are for whoever mends the program; an operator gets one line.
-    private const int TraceVerbosity = 2;
-
     /// <summary>
     /// Serves until SIGTERM, SIGINT or SIGUSR1. Returns the exit code; a failure has been told in one line on stderr by then.
     /// </summary>
@@ -22,7 +19,7 @@ internal static partial class ServeCommand
         {
             // A thread of ours ran into something unforeseen. Whatever is acknowledged is in the log, so the end of the process is
             // the safe state; and it comes before the runtime writes its own report.
-            Report((Exception)fault.ExceptionObject, options.Verbosity);
+            Report((Exception)fault.ExceptionObject, new LogVerbosity(options.Verbosity));
             Environment.Exit(ExitCode.Fault);
         };
 
@@ -72,18 +69,18 @@ internal static partial class ServeCommand
         }
         catch (Exception failure)
         {
-            return Report(failure, options.Verbosity);
+            return Report(failure, new LogVerbosity(options.Verbosity));
         }
     }
 
     /// <summary>One line on stderr about a failure, and the exit code for it.</summary>
-    private static int Report(Exception failure, int verbosity)
+    private static int Report(Exception failure, LogVerbosity verbosity)
     {
         var isKnown = failure is StoreException or ListenException or UnusableFileException or ProcessException;
         var message = OneLineFormatter.InOneLine(failure.Message);
         Console.Error.WriteLine(
             isKnown ? $"lsmfs: {message}"
-            : verbosity >= TraceVerbosity ? $"lsmfs: unexpected {failure}"
+            : verbosity.WithTraces ? $"lsmfs: unexpected {failure}"
             : $"lsmfs: unexpected {failure.GetType().Name}: {message} (-vv shows where)");
         return isKnown ? ExitCode.Failure : ExitCode.Fault;
     }
@@ -93,21 +90,23 @@ internal static partial class ServeCommand
         // No defaults: neither environment nor configuration files decide anything here, and start-up is shorter by them.
         var builder = new HostApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
 
+        var verbosity = new LogVerbosity(options.Verbosity);
+
         builder.Logging
-            .SetMinimumLevel(options.Verbosity switch { 0 => LogLevel.Information, 1 => LogLevel.Debug, _ => LogLevel.Trace })
-            .AddFilter("Microsoft", options.Verbosity >= TraceVerbosity ? LogLevel.Trace : LogLevel.None)
+            .SetMinimumLevel(LogLevel.Trace)
+            .AddFilter(verbosity.Admits)
             .AddConsole(console =>
             {
                 console.FormatterName = OneLineFormatter.FormatterName;
                 console.LogToStandardErrorThreshold = LogLevel.Trace;
             })
-            .AddConsoleFormatter<OneLineFormatter, OneLineFormatterOptions>(
-                formatter => formatter.WithTraces = options.Verbosity >= TraceVerbosity);
+            .AddConsoleFormatter<OneLineFormatter, ConsoleFormatterOptions>();
 
         builder.Services.Configure<ConsoleLifetimeOptions>(lifetime => lifetime.SuppressStatusMessages = true);
         // The server bounds the time it waits for clients; the store takes the time that its last sync takes.
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = Timeout.InfiniteTimeSpan);
         builder.Services.AddSingleton(options);
+        builder.Services.AddSingleton(verbosity);
         builder.Services.AddHostedService<ServeService>();
         return builder.Build();
     }

@@ -11,7 +11,8 @@ namespace LsmFs.Host;
 /// The life of one served store. The order is the point: the store is open before the first client is let in, and the last reply
 /// is out before the store is closed.
 /// </summary>
-internal sealed partial class ServeService(ServeOptions options, IHostApplicationLifetime lifetime, ILogger<ServeService> logger) : IHostedService, IDisposable
+internal sealed partial class ServeService(
+    ServeOptions options, LogVerbosity verbosity, IHostApplicationLifetime lifetime, ILogger<ServeService> logger) : IHostedService, IDisposable
 {
     private Store? _store;
     private Server? _server;
@@ -63,6 +64,7 @@ internal sealed partial class ServeService(ServeOptions options, IHostApplicatio
             ShutdownRequested = options.Process.AllowsShutdown ? RequestStop : null,
             Passwords = passwords,
             Tls = tls,
+            Verbosity = verbosity,
         };
         var server = Server.Start(serverOptions, _store, logger);
         _server = server;

@@ -302,8 +302,9 @@ internal sealed partial class Connection
                     loop.SendBuffer.AsSpan(_sendLength), in command, input, loop.Server.Options.Version);
                 break;
 
-            case Verb.Verbosity when !command.NoReply:
-                Put(Reply.line(ReplyCode.Ok));
+            case Verb.Verbosity:
+                loop.Server.Options.Verbosity.Level = AdminRequest.verbosity((uint)command.Number);
+                Put(Reply.line(command.NoReply ? ReplyCode.None : ReplyCode.Ok));
                 break;
 
             case Verb.CacheMemlimit when !command.NoReply:

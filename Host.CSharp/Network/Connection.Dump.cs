@@ -57,6 +57,7 @@ internal sealed partial class Connection
                 server.IsCrawlerEnabled = false;
                 break;
             case CrawlerAction.Metadump or CrawlerAction.Mgdump when server.TryBeginCrawl():
+                server.CountCrawl();
                 // Its first piece is asked for once the replies before it are sent.
                 _dump = new KeyDump(loop, this, KeyListing.ofCrawler(request));
                 return true;

@@ -1,4 +1,3 @@
-using System.Globalization;
 using LsmFs.Engine;
 
 namespace LsmFs.Host;
@@ -7,86 +6,78 @@ namespace LsmFs.Host;
 internal static class LsmStatistics
 {
     /// <summary>Names and values, in their order. No value has a space in it, as in memcached: tools cut lines at spaces.</summary>
-    public static List<KeyValuePair<string, string>> Of(StoreStatistics store)
+    public static StatisticList Of(StoreStatistics store)
     {
-        var list = new List<KeyValuePair<string, string>>();
-        Add(list, "sequence", (long)store.LastSequence);
+        var list = new StatisticList();
+        list.Add("sequence", (long)store.LastSequence);
 
         AddLevels(list, store);
-        Add(list, "memtable_bytes", store.MemtableBytes);
-        Add(list, "memtables_frozen", store.FrozenMemtableCount);
-        Add(list, "log_bytes", store.LogBytes);
+        list.Add("memtable_bytes", store.MemtableBytes);
+        list.Add("memtables_frozen", store.FrozenMemtableCount);
+        list.Add("log_bytes", store.LogBytes);
 
-        Add(list, "cache_capacity_bytes", store.CacheCapacityBytes);
-        Add(list, "cache_bytes", store.CacheBytes);
-        Add(list, "cache_blocks", store.CacheBlockCount);
-        Add(list, "cache_hits", store.CacheHitCount);
-        Add(list, "cache_misses", store.CacheMissCount);
-        Add(list, "awaited_reads", store.AwaitedReadCount);
-        Add(list, "commit_reads", store.CommitReadCount);
-        Add(list, "cache_evictions", store.CacheEvictionCount);
-        Add(list, "cache_hit_rate", store.CacheHitRate);
+        list.Add("cache_capacity_bytes", store.CacheCapacityBytes);
+        list.Add("cache_bytes", store.CacheBytes);
+        list.Add("cache_blocks", store.CacheBlockCount);
+        list.Add("cache_hits", store.CacheHitCount);
+        list.Add("cache_misses", store.CacheMissCount);
+        list.Add("awaited_reads", store.AwaitedReadCount);
+        list.Add("commit_reads", store.CommitReadCount);
+        list.Add("cache_evictions", store.CacheEvictionCount);
+        list.Add("cache_hit_rate", store.CacheHitRate);
 
-        Add(list, "committed_bytes", store.CommittedBytes);
-        Add(list, "flushes", store.FlushCount);
-        Add(list, "flush_written_bytes", store.FlushedBytes);
-        Add(list, "compactions", store.CompactionCount);
-        Add(list, "compaction_read_bytes", store.CompactionReadBytes);
-        Add(list, "compaction_written_bytes", store.CompactionWrittenBytes);
-        Add(list, "compaction_moves", store.CompactionMoveCount);
-        Add(list, "compaction_last_ms", store.LastCompactionMilliseconds);
-        Add(list, "compaction_longest_ms", store.LongestCompactionMilliseconds);
-        Add(list, "dropped_tables", store.DroppedTableCount);
-        Add(list, "dropped_table_bytes", store.DroppedTableBytes);
-        Add(list, "quarantined_tables", store.QuarantinedTables.Count);
-        Add(list, "write_amplification", store.WriteAmplification);
-        Add(list, "space_amplification", store.SpaceAmplification);
+        list.Add("committed_bytes", store.CommittedBytes);
+        list.Add("flushes", store.FlushCount);
+        list.Add("flush_written_bytes", store.FlushedBytes);
+        list.Add("compactions", store.CompactionCount);
+        list.Add("compaction_read_bytes", store.CompactionReadBytes);
+        list.Add("compaction_written_bytes", store.CompactionWrittenBytes);
+        list.Add("compaction_moves", store.CompactionMoveCount);
+        list.Add("compaction_last_ms", store.LastCompactionMilliseconds);
+        list.Add("compaction_longest_ms", store.LongestCompactionMilliseconds);
+        list.Add("dropped_tables", store.DroppedTableCount);
+        list.Add("dropped_table_bytes", store.DroppedTableBytes);
+        list.Add("quarantined_tables", store.QuarantinedTables.Count);
+        list.Add("write_amplification", store.WriteAmplification);
+        list.Add("space_amplification", store.SpaceAmplification);
 
-        Add(list, "write_pressure", Word(store.Pressure.ToString()));
-        Add(list, "write_pace_reason", Word(store.Pace.Reason.ToString()));
-        Add(list, "write_pace_ns_per_byte", store.Pace.NanosecondsPerByte);
+        list.Add("write_pressure", Word(store.Pressure.ToString()));
+        list.Add("write_pace_reason", Word(store.Pace.Reason.ToString()));
+        list.Add("write_pace_ns_per_byte", store.Pace.NanosecondsPerByte);
         foreach (var (reason, time) in store.PacedTimes)
         {
-            Add(list, $"write_paced_{Word(reason.ToString())}_ms", (long)time.TotalMilliseconds);
+            list.Add($"write_paced_{Word(reason.ToString())}_ms", (long)time.TotalMilliseconds);
         }
 
         foreach (var (reason, time) in store.StoppedTimes.Where(stopped => stopped.Key != WritePressure.Levels))
         {
-            Add(list, $"write_stopped_{Word(reason.ToString())}_ms", (long)time.TotalMilliseconds);
+            list.Add($"write_stopped_{Word(reason.ToString())}_ms", (long)time.TotalMilliseconds);
         }
 
-        Add(list, "write_refusal", Word(store.WriteRefusal ?? "none"));
+        list.Add("write_refusal", Word(store.WriteRefusal ?? "none"));
 
-        Add(list, "snapshots_held", store.Holds.Count);
-        Add(list, "snapshot_oldest_seconds", (long)store.Holds.OldestAge.TotalSeconds);
-        Add(list, "snapshot_memtable_bytes", store.Holds.MemtableBytes);
-        Add(list, "snapshot_table_bytes", store.Holds.TableBytes);
+        list.Add("snapshots_held", store.Holds.Count);
+        list.Add("snapshot_oldest_seconds", (long)store.Holds.OldestAge.TotalSeconds);
+        list.Add("snapshot_memtable_bytes", store.Holds.MemtableBytes);
+        list.Add("snapshot_table_bytes", store.Holds.TableBytes);
         return list;
     }
 
-    private static void AddLevels(List<KeyValuePair<string, string>> list, StoreStatistics store)
+    private static void AddLevels(StatisticList list, StoreStatistics store)
     {
-        Add(list, "tables", store.Levels.Sum(level => level.TableCount));
-        Add(list, "table_bytes", store.Levels.Sum(level => level.SizeBytes));
-        Add(list, "table_entries", store.Levels.Sum(level => level.EntryCount));
-        Add(list, "table_tombstones", store.Levels.Sum(level => level.TombstoneCount));
-        Add(list, "table_memory_bytes", store.TableMemoryBytes);
+        list.Add("tables", store.Levels.Sum(level => level.TableCount));
+        list.Add("table_bytes", store.Levels.Sum(level => level.SizeBytes));
+        list.Add("table_entries", store.Levels.Sum(level => level.EntryCount));
+        list.Add("table_tombstones", store.Levels.Sum(level => level.TombstoneCount));
+        list.Add("table_memory_bytes", store.TableMemoryBytes);
         foreach (LevelSummary level in store.Levels)
         {
-            Add(list, $"level_{level.Level}_tables", level.TableCount);
-            Add(list, $"level_{level.Level}_bytes", level.SizeBytes);
-            Add(list, $"level_{level.Level}_entries", level.EntryCount);
-            Add(list, $"level_{level.Level}_tombstones", level.TombstoneCount);
+            list.Add($"level_{level.Level}_tables", level.TableCount);
+            list.Add($"level_{level.Level}_bytes", level.SizeBytes);
+            list.Add($"level_{level.Level}_entries", level.EntryCount);
+            list.Add($"level_{level.Level}_tombstones", level.TombstoneCount);
         }
     }
-
-    private static void Add(List<KeyValuePair<string, string>> list, string name, string value) => list.Add(new(name, value));
-
-    private static void Add(List<KeyValuePair<string, string>> list, string name, long value) =>
-        Add(list, name, value.ToString(CultureInfo.InvariantCulture));
-
-    private static void Add(List<KeyValuePair<string, string>> list, string name, double value) =>
-        Add(list, name, value.ToString("F2", CultureInfo.InvariantCulture));
 
     private static string Word(string text) => text.Replace(' ', '_').ToLowerInvariant();
 }

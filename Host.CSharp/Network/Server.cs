@@ -28,6 +28,9 @@ public sealed class Server : IAsyncDisposable
     private readonly ITimer? _idleTimer;
     private int _listenPauseCount;
     private long _listenPauseStart;
+    private long _acceptPausesAtReset;
+    private long _acceptPauseMicrosecondsAtReset;
+    private long _crawlStartsAtReset;
     private Task? _stopping;
 
     private Server(ServerOptions options, Store store, ILogger logger)
@@ -221,21 +224,23 @@ public sealed class Server : IAsyncDisposable
     /// <summary>Lists of keys that are under way.</summary>
     internal int CrawlCount => Volatile.Read(ref _crawlCount);
 
-    /// <summary>Lists of keys that were begun.</summary>
-    internal long CrawlStarts => Interlocked.Read(ref _crawlStarts);
+    /// <summary>Lists of `lru_crawler` that were begun since the last reset.</summary>
+    internal long CrawlStarts => SinceReset(ref _crawlStarts, ref _crawlStartsAtReset);
 
     /// <summary>Takes one of the places for lists of keys, if there is one.</summary>
     internal bool TryBeginCrawl()
     {
         if (Interlocked.Increment(ref _crawlCount) <= CrawlerRequestModule.runningCountMax)
         {
-            Interlocked.Increment(ref _crawlStarts);
             return true;
         }
 
         Interlocked.Decrement(ref _crawlCount);
         return false;
     }
+
+    /// <summary>Counts a list of `lru_crawler`.</summary>
+    internal void CountCrawl() => Interlocked.Increment(ref _crawlStarts);
 
     /// <summary>Gives the place of a list back.</summary>
     internal void EndCrawl() => Interlocked.Decrement(ref _crawlCount);
@@ -265,13 +270,13 @@ public sealed class Server : IAsyncDisposable
     }
 
     /// <summary>Connections that were one too many, since the last reset.</summary>
-    internal long RejectedConnections => Interlocked.Read(ref _rejectedConnections) - Interlocked.Read(ref _rejectedAtReset);
+    internal long RejectedConnections => SinceReset(ref _rejectedConnections, ref _rejectedAtReset);
 
-    /// <summary>How often accepting had to pause, for want of places or descriptors.</summary>
-    internal long AcceptPauses => Interlocked.Read(ref _acceptPauses);
+    /// <summary>How often accepting had to pause for want of places or descriptors, since the last reset.</summary>
+    internal long AcceptPauses => SinceReset(ref _acceptPauses, ref _acceptPausesAtReset);
 
-    /// <summary>How long accepting has paused for want of places or descriptors, without a pause that has not ended.</summary>
-    internal long AcceptPauseMicroseconds => Interlocked.Read(ref _acceptPauseMicroseconds);
+    /// <summary>How long accepting has paused for want of places or descriptors since the last reset, without a pause that has not ended.</summary>
+    internal long AcceptPauseMicroseconds => SinceReset(ref _acceptPauseMicroseconds, ref _acceptPauseMicrosecondsAtReset);
 
     /// <summary>Turns of all loops so far.</summary>
     internal long TurnCount => _loops.Sum(loop => loop.TurnCount);
@@ -285,7 +290,10 @@ public sealed class Server : IAsyncDisposable
     /// <summary>`stats reset`: counting starts again. The loops keep adding; only the starting point moves.</summary>
     internal void ResetStatistics()
     {
-        _rejectedAtReset = Interlocked.Read(ref _rejectedConnections);
+        Volatile.Write(ref _rejectedAtReset, Interlocked.Read(ref _rejectedConnections));
+        Volatile.Write(ref _acceptPausesAtReset, Interlocked.Read(ref _acceptPauses));
+        Volatile.Write(ref _acceptPauseMicrosecondsAtReset, Interlocked.Read(ref _acceptPauseMicroseconds));
+        Volatile.Write(ref _crawlStartsAtReset, Interlocked.Read(ref _crawlStarts));
         Volatile.Write(ref _countersAtReset, SumCounters());
     }
 
@@ -296,6 +304,8 @@ public sealed class Server : IAsyncDisposable
         counters.Subtract(Volatile.Read(ref _countersAtReset));
         return counters;
     }
+
+    private static long SinceReset(ref long count, ref long countAtReset) => Interlocked.Read(ref count) - Interlocked.Read(ref countAtReset);
 
     private LoopCounters SumCounters()
     {

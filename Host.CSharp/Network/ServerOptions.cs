@@ -60,6 +60,9 @@ public sealed record ServerOptions
     /// <summary>Where idle connections see the time.</summary>
     public TimeProvider Clock { get; init; } = TimeProvider.System;
 
+    /// <summary>What `verbosity` changes.</summary>
+    public LogVerbosity Verbosity { get; init; } = new(0);
+
     /// <summary>What carries the connections.</summary>
     public Transport Transport { get; init; } = Transport.Auto;
 }
