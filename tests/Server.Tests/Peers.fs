@@ -126,9 +126,10 @@ type RestartableServer private (way: Way, keeps: bool, launch: RestartableServer
         RestartableServer.Started(new RestartableServer(way, true, launch))
 
     /// A real memcached, which is this program.
-    static member Memcached(path: string, way: Way) : RestartableServer =
+    static member Memcached(path: string, way: Way, [<ParamArray>] flags: string[]) : RestartableServer =
         let launch (server: RestartableServer) =
-            let running = Executable.start path (server.Flags @ [ "-U"; "0"; "-u"; "root" ]) (Path.GetTempPath())
+            let flags = server.Flags @ [ "-U"; "0"; "-u"; "root" ] @ List.ofArray flags
+            let running = Executable.start path flags (Path.GetTempPath())
 
             // Read and dropped, so that it never waits for a reader.
             running.BeginOutputReadLine()

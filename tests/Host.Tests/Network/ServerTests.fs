@@ -107,6 +107,7 @@ let private counts (setting: Setting) =
             "touch_hits", "2"
             "touch_misses", "1"
             "cas_badval", "1"
+            // The number is written over the old one.
             "total_items", "2"
             "curr_connections", "1"
             "total_connections", "1"
@@ -125,7 +126,15 @@ let private counts (setting: Setting) =
 let private otherStatistics (setting: Setting) =
     use served = new Served(setting)
     use client = new Client(served.Port)
-    client.Expect("stats items\r\nstats slabs\r\n", "END\r\nEND\r\n")
+
+    client.Expect(
+        "stats items\r\nstats slabs\r\nstats sizes\r\n",
+        "END\r\nSTAT active_slabs 0\r\nSTAT total_malloced 0\r\nEND\r\nSTAT sizes_status disabled\r\nEND\r\n"
+    )
+
+    client.Expect("set a 0 0 1\r\nx\r\n", "STORED\r\n")
+    use items = new Client(served.Port)
+    Expect.equal (Map.tryFind "items:1:number" (statisticsOf "stats items" items)) (Some "1") "items are of class 1"
     client.Expect("stats nonsense\r\n", "ERROR\r\n")
     client.Send "stats settings\r\nquit\r\n"
     let settings = text (client.ReceiveToEnd())
