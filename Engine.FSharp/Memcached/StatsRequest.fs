@@ -55,10 +55,10 @@ module StatsRequest =
 
     let inline private about (subject: StatsTopic) : StatsRequest = topic subject ReplyCode.End
 
-    /// `stats detail on|off|dump`: prefixes of keys are not counted, so there is nothing to switch and nothing to dump.
+    /// `stats detail on|off|dump`: prefixes of keys are not counted, so it is off, there is nothing to dump, and it cannot be switched on.
     let private detail (argument: ReadOnlySpan<byte>) : StatsRequest =
         match CommandName.packWhole argument with
-        | CommandName.On
+        | CommandName.On -> answer ReplyCode.DetailNotAllowed
         | CommandName.Off -> answer ReplyCode.Ok
         | CommandName.Dump -> answer ReplyCode.End
         | _ -> answer ReplyCode.BadDetailFormat

@@ -32,6 +32,7 @@ internal static class SettingStatistics
             { "shutdown_command", options.ShutdownRequested is not null },
             { "num_threads", options.ThreadCount },
             { "num_threads_per_udp", 0 },
+            { "detail_enabled", false },
             { "reqs_per_event", options.RequestCountMaxPerTurn },
             { "cas_enabled", true },
             { "tcp_backlog", options.BacklogCount },

@@ -14,6 +14,7 @@ let private leftOut = [
     // Of memcached 1.6.18.
     "slab_reassign_evictions_nomem"
     "growth_factor"
+    "stat_key_prefix"
     "chunk_size"
     "slab_chunk_max"
     "slab_automove_ratio"
