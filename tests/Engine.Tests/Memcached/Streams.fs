@@ -120,7 +120,6 @@ let private otherGen =
                 "delete"
                 "flush_all"
                 "verbosity"
-                "ms"
                 "shutdown"
                 "foo"
                 "stats"
@@ -143,6 +142,50 @@ let private otherGen =
         return! wordsGen (Gen.constant (List.truncate (max 1 (words.Length - dropped)) words))
     }
 
+let private metaGen =
+    gen {
+        let! verb = Gen.elements [ "mg"; "mg"; "ms"; "ms"; "md"; "ma"; "me"; "mn" ]
+        let! key = Gen.frequency [ 6, keyGen; 1, Gen.elements [ "YQ=="; "Y!Q=="; "====" ] ]
+        let! length = Gen.frequency [ 6, Gen.choose (0, 12); 1, Gen.choose (39, 42) ]
+        let! announced = Gen.frequency [ 12, Gen.constant (string length); 1, numberGen ]
+
+        let flagGen =
+            gen {
+                let! letter = Gen.elements (List.ofSeq "bcfhklqstuvxCDEFIJLMNOPRTz?")
+                let! number = numberGen
+                let! mode = Gen.elements [ ""; "E"; "A"; "P"; "R"; "S"; "I"; "D" ]
+                let! length = Gen.elements [ 0; 1; 31; 32 ]
+
+                return
+                    match letter with
+                    | 'C'
+                    | 'D'
+                    | 'E'
+                    | 'F'
+                    | 'J'
+                    | 'N'
+                    | 'R'
+                    | 'T' -> $"{letter}{number}"
+                    | 'M' -> "M" + mode
+                    | 'O' -> "O" + String('o', length)
+                    | _ -> string letter
+            }
+
+        let! count = Gen.frequency [ 6, Gen.choose (0, 4); 1, Gen.choose (15, 20) ]
+        let! flags = Gen.listOfLength count flagGen
+        let! isDistinct = Gen.frequency [ 6, Gen.constant true; 1, Gen.constant false ]
+
+        let flags =
+            if isDistinct then
+                List.distinctBy (fun (flag: string) -> flag[0]) flags
+            else
+                flags
+
+        let! line = wordsGen (Gen.constant ([ verb; key ] @ (if verb = "ms" then [ announced ] else []) @ flags))
+        let! data = dataGen length
+        return if verb = "ms" then line + data + "\r\n" else line
+    }
+
 let private garbageGen =
     Gen.oneof [
         Gen.elements [
@@ -163,7 +206,8 @@ let private garbageGen =
         Gen.elements [ 2047; 2048; 2049; 3000 ] |> Gen.map (fun length -> String('y', length))
     ]
 
-let private fragmentGen = Gen.frequency [ 10, storageGen; 6, retrievalGen; 6, otherGen; 1, garbageGen ]
+let private fragmentGen =
+    Gen.frequency [ 10, storageGen; 6, retrievalGen; 6, otherGen; 8, metaGen; 1, garbageGen ]
 
 /// A stream of a client: mostly good commands, some bad ones, now and then garbage.
 type Stream = Stream of byte[]
