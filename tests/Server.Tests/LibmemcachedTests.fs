@@ -169,6 +169,28 @@ let private copiesFiles (paths: Map<string, string>) : unit =
     List.iter (isCopied server) kept
     server.StopCleanly()
 
+/// Tools that show a password, by SASL, and one that shows a wrong one.
+let private authenticated (paths: Map<string, string>) : unit =
+    use folder = new TemporaryFolder()
+    File.WriteAllText(folder.At "users", "user:pass\n")
+    File.WriteAllText(folder.At "greeting", "hello")
+    use server = ServerProcess.Start(folder.At "data", "-S", "-Y", folder.At "users")
+
+    let call (tool: string) (password: string list) (arguments: string list) (exitCode: int) =
+        run paths[tool] ([ $"--servers=127.0.0.1:{server.Port}"; "--binary" ] @ password @ arguments) exitCode
+
+    let right = [ "--username=user"; "--password=pass" ]
+    call "memccp" right [ folder.At "greeting" ] 0 |> ignore
+    Expect.equal ((call "memccat" right [ "greeting" ] 0).Trim()) "hello" "the value"
+
+    Expect.stringContains
+        (call "memccat" [ "--username=user"; "--password=wrong" ] [ "greeting" ] 1)
+        "AUTHENTICATION FAILURE"
+        "the wrong password"
+
+    call "memccat" [] [ "greeting" ] 1 |> ignore
+    server.StopCleanly()
+
 /// A test against LsmFs and one against memcached.
 let private onBoth
     (name: string)
@@ -202,4 +224,5 @@ let tests =
         onBoth "memcaslap" "memcaslap" (Executable.tryFind "memcaslap") (loaded [])
         onBoth "memcaslap, binary" "memcaslap" (Executable.tryFind "memcaslap") (loaded [ "--binary" ])
         Peer.test "files, with a crash between" "a tool of libmemcached" tools copiesFiles
+        Peer.test "passwords, binary" "a tool of libmemcached" tools authenticated
     ]
