@@ -101,7 +101,7 @@ internal static class Daemon
     {
         while (errors.ReadLine() is { } line)
         {
-            Console.Error.WriteLine(line);
+            ServeCommand.Say(line);
 
             if (line.Contains(LastLine, StringComparison.Ordinal))
             {

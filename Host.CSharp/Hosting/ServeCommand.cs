@@ -46,6 +46,7 @@ internal static partial class ServeCommand
             // The end of a terminal stops nothing; memcached takes it for a request to read its files again.
             using var hangup = PosixSignalRegistration.Create(PosixSignal.SIGHUP, context => context.Cancel = true);
             using var host = Build(options);
+            using var restart = OnUserSignal(host.Services.GetRequiredService<IHostApplicationLifetime>());
             await host.StartAsync();
 
             if (isDaemon)
@@ -58,7 +59,6 @@ internal static partial class ServeCommand
                 Daemon.SayReady(keepsErrors);
             }
 
-            using var restart = OnUserSignal(host.Services.GetRequiredService<IHostApplicationLifetime>());
             await host.WaitForShutdownAsync();
             return ExitCode.Success;
         }
@@ -78,11 +78,24 @@ internal static partial class ServeCommand
     {
         var isKnown = failure is StoreException or ListenException or UnusableFileException or ProcessException;
         var message = OneLineFormatter.InOneLine(failure.Message);
-        Console.Error.WriteLine(
+        Say(
             isKnown ? $"lsmfs: {message}"
             : verbosity.WithTraces ? $"lsmfs: unexpected {failure}"
             : $"lsmfs: unexpected {failure.GetType().Name}: {message} (-vv shows where)");
         return isKnown ? ExitCode.Failure : ExitCode.Fault;
+    }
+
+    /// <summary>Writes a line to stderr, if there is one: whoever starts a server may have closed it.</summary>
+    internal static void Say(string line)
+    {
+        try
+        {
+            Console.Error.WriteLine(line);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            // Nobody is there to be told.
+        }
     }
 
     private static IHost Build(ServeOptions options)

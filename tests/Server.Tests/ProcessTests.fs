@@ -102,6 +102,25 @@ let private daemon () =
         Expect.stringContains (failures second).Head $"cannot listen on 127.0.0.1:{port}" "which says why"
         Expect.isFalse (File.Exists(folder.At "other.pid")) "no file of a number that does not serve")
 
+let private closedStreams () =
+    use folder = new TemporaryFolder()
+    let pid = folder.At "pid"
+    let command = $"exec '{Executable.lsmfs}' -d -p 0 --data '{folder.Path}' -P '{pid}' <&- >&- 2>&-"
+    let run = Executable.run "/bin/sh" [ "-c"; command ]
+    Expect.equal run.ExitCode 0 "it serves"
+    let processId = int (File.ReadAllText pid)
+
+    try
+        Libc.kill (processId, 15) |> ignore
+        eventually "it stops" (fun () -> not (isRunning processId))
+    finally
+        if isRunning processId then
+            Libc.kill (processId, 9) |> ignore
+
+    // Nobody can be told, but by the exit code.
+    let refused = Executable.run "/bin/sh" [ "-c"; command.Replace("-p 0", "-l 192.0.2.1") ]
+    Expect.equal refused.ExitCode 1 "it does not serve"
+
 let private pidFile () =
     use folder = new TemporaryFolder()
     let path = folder.At "pid"
@@ -290,6 +309,7 @@ let tests =
     if OperatingSystem.IsLinux() then
         testList "Process" [
             testCase "-d returns when it serves in the background, or says why it cannot" daemon
+            testCase "-d where the standard streams are closed" closedStreams
             testCase "-P has the number of the process while it serves" pidFile
             testCase "-P that cannot be written is told, and no more" pidFileRefused
             testCase "shutdown stops where -A allows it" <| shutdown "shutdown"
