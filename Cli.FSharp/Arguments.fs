@@ -98,7 +98,7 @@ type ServeArguments =
         member argument.Usage =
             match argument with
             | Port _ -> "TCP port; 0 takes any free one (default: 11211)"
-            | Udp_Port _ -> "UDP port; UDP is not spoken, so 0 is the value that is true (default: 0)"
+            | Udp_Port _ -> "UDP is not spoken: 0 says so, and of another port a warning does"
             | Enable_Shutdown -> "let clients stop the server with the command shutdown"
             | Daemon -> "serve in the background; returns once the server serves, or has failed"
             | Enable_Coredumps -> "raise the limit on core files"
@@ -108,7 +108,7 @@ type ServeArguments =
             | Unix_Socket _ -> "path of a unix domain socket to listen on; then no TCP port is opened"
             | Unix_Mask _ -> "who may connect to it, as the octal mode of its file (default: 700)"
             | Listen _ ->
-                "addresses to listen on, separated by commas or in several -l: host, host:port, [IPv6]:port, * for every interface (default: 127.0.0.1)"
+                "addresses to listen on, separated by commas or in several -l: host, host:port, [IPv6]:port, * for every interface; notls:, btls:, mtls: or proto[...]: before one is for it alone (default: 127.0.0.1)"
             | Memory_Limit _ -> "memory for memtables, cache, filters and indexes, in MiB (default: 64)"
             | Conn_Limit _ -> "connections open at the same time (default: 1024)"
             | Verbose -> "say more on stderr; -vv more still"

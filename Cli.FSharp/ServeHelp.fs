@@ -88,7 +88,7 @@ module ServeHelp =
                 ""
                 yield!
                     HelpText.paragraph
-                        "Every other option that memcached has for -o is accepted, too. At the start a line says why a flag or an option has no effect."
+                        "Every other option that memcached has for -o is accepted, too, except proxy_config. At the start a line says why a flag or an option has no effect."
                 yield! HelpText.section "Other commands, each with a --help of its own" commands
             ]
         )
