@@ -245,7 +245,7 @@ public sealed class Server : IAsyncDisposable
     /// <summary>Gives the place of a list back.</summary>
     internal void EndCrawl() => Interlocked.Decrement(ref _crawlCount);
 
-    /// <summary>A thread of the pool begins to work for a list. It is waited for before the loops are gone.</summary>
+    /// <summary>A thread of the pool begins to work for a list, or reads certificates again. It is waited for before the loops are gone.</summary>
     internal void EnterCrawlWork() => Interlocked.Increment(ref _crawlWorkCount);
 
     /// <summary>The thread is done.</summary>
