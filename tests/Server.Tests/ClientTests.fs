@@ -39,7 +39,7 @@ let private run (session: Session) (first: RestartableServer) (second: Restartab
     let info =
         ProcessStartInfo(
             session.Interpreter,
-            script :: first.Address :: second.Address :: fate :: rest,
+            script :: first.Address :: second.Address :: fate :: rest @ first.ClientArguments,
             WorkingDirectory = Path.GetTempPath(),
             RedirectStandardInput = true,
             RedirectStandardOutput = true,
@@ -147,11 +147,29 @@ let tests =
             "python3-pymemcache"
             (python "pymemcache" [ "python/pymemcache_session.py" ])
 
+        clientTestsBy
+            Tls
+            "pymemcache, encrypted"
+            "python3-pymemcache"
+            (python "pymemcache" [ "python/pymemcache_session.py" ])
+
         clientTests "pylibmc" "python3-pylibmc" (python "pylibmc" [ "python/pylibmc_session.py" ])
         clientTests "pylibmc, binary" "python3-pylibmc" (python "pylibmc" [ "python/pylibmc_session.py"; "binary" ])
         clientTests "python-memcached" "python3-memcache" (python "memcache" [ "python/memcache_session.py" ])
+
+        clientTests
+            "nutcracker between pymemcache and two servers"
+            "nutcracker"
+            (Executable.tryFind "nutcracker"
+             |> Option.bind (fun _ -> python "pymemcache" [ "python/nutcracker_session.py" ]))
+
         clientTests "memcached for Node" npm (node "memcached" [ "node/memcached.js" ])
         clientTests "memcache-client for Node" npm (node "memcache-client" [ "node/memcache-client.js" ])
+        clientTestsBy
+            Tls
+            "memcache-client for Node, encrypted"
+            npm
+            (node "memcache-client" [ "node/memcache-client.js" ])
         clientTests "memjs for Node, binary" npm (node "memjs" [ "node/memjs.js" ])
         clientTests "php-memcached" "php-memcached" (php "memcached" [ "php/memcached_session.php" ])
         clientTests "php-memcached, binary" "php-memcached" (php "memcached" [ "php/memcached_session.php"; "binary" ])

@@ -7,6 +7,8 @@ open System.Collections.Concurrent
 open System.IO
 open System.Net
 open System.Net.Sockets
+open System.Security.Cryptography
+open System.Security.Cryptography.X509Certificates
 open System.Threading
 open Expecto
 
@@ -58,6 +60,28 @@ module Ports =
 type Way =
     | Tcp
     | UnixSocket
+    /// A port of the loopback interface that speaks TLS only.
+    | Tls
+
+/// A certificate for the loopback address that signs itself, made once for all tests of a run.
+module private TestCertificate =
+
+    let private made =
+        lazy
+            (use key = ECDsa.Create ECCurve.NamedCurves.nistP256
+             let request = CertificateRequest("CN=lsmfs test", key, HashAlgorithmName.SHA256)
+             let names = SubjectAlternativeNameBuilder()
+             names.AddIpAddress IPAddress.Loopback
+             request.CertificateExtensions.Add(names.Build())
+             let now = DateTimeOffset.UtcNow
+             use certificate = request.CreateSelfSigned(now.AddDays -1., now.AddDays 1.)
+             certificate.ExportCertificatePem(), key.ExportPkcs8PrivateKeyPem())
+
+    /// Writes the certificate and its key to these files.
+    let write (certificatePath: string) (keyPath: string) : unit =
+        let certificate, key = made.Value
+        File.WriteAllText(certificatePath, certificate)
+        File.WriteAllText(keyPath, key)
 
 /// A server that can be restarted where it is, in the middle of a client's session. `launch` starts it, returns when it accepts
 /// connections, and gives what stops it.
@@ -66,6 +90,12 @@ type RestartableServer private (way: Way, keeps: bool, launch: RestartableServer
     let folder = new TemporaryFolder()
     let port = Ports.take ()
     let socket = folder.At "socket"
+    let certificate, key = folder.At "certificate.pem", folder.At "key.pem"
+
+    do
+        if way = Tls then
+            TestCertificate.write certificate key
+
     let mutable stop: unit -> unit = ignore
 
     member private _.DataFolder = folder.At "data"
@@ -74,13 +104,20 @@ type RestartableServer private (way: Way, keeps: bool, launch: RestartableServer
     /// What a client is told.
     member _.Address =
         match way with
-        | Tcp -> $"127.0.0.1:{port}"
+        | Tcp
+        | Tls -> $"127.0.0.1:{port}"
         | UnixSocket -> socket
+
+    /// What else a client is told: the certificate to trust.
+    member _.ClientArguments = if way = Tls then [ certificate ] else []
 
     /// What the server is told.
     member private _.Flags =
         match way with
         | Tcp -> [ "-p"; string port; "-l"; "127.0.0.1" ]
+        | Tls ->
+            [ "-p"; string port; "-l"; "127.0.0.1" ]
+            @ [ "-Z"; "-o"; $"ssl_chain_cert={certificate},ssl_key={key}" ]
         | UnixSocket -> [ "-s"; socket ]
 
     /// Connects once, or throws.
@@ -89,7 +126,8 @@ type RestartableServer private (way: Way, keeps: bool, launch: RestartableServer
         use unix = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified)
 
         match way with
-        | Tcp -> tcp.Connect(IPAddress.Loopback, port)
+        | Tcp
+        | Tls -> tcp.Connect(IPAddress.Loopback, port)
         | UnixSocket -> unix.Connect(UnixDomainSocketEndPoint socket)
 
     /// Whether it still has after a restart what it had before.

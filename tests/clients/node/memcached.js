@@ -98,9 +98,8 @@ async function talk() {
   check("settings", settings.tcpport, Number(server.split(":")[1]));
   const [items] = await client.items();
   const classes = Object.keys(items).filter((name) => name !== "server");
-  check("stats items, by class", classes.every((name) => items[name].number > 0));
-  const [slabs] = await client.slabs();
-  check("stats slabs, by class", classes.every((name) => slabs[name].chunk_size > 0));
+  check("stats items, by class", classes.length > 0 && classes.every((name) => items[name].number > 0));
+  check("stats slabs", Object.keys((await client.slabs())[0]).includes("server"));
   check("cachedump", Array.isArray(await client.cachedump(server, 1, 10)));
 }
 
