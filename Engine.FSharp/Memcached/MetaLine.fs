@@ -163,13 +163,19 @@ module internal MetaLine =
             let mutable options = MetaOptions()
 
             let reply =
-                if key.Length > ProtocolLimits.keyLengthMax then
-                    ReplyCode.BadCommandLineFormat
                 // Flags mean nothing to `me`, `b` included.
-                elif verb = Verb.MetaDebug then
-                    ReplyCode.None
+                if verb = Verb.MetaDebug then
+                    if key.Length > ProtocolLimits.keyLengthMax then
+                        ReplyCode.BadCommandLineFormat
+                    else
+                        ReplyCode.None
                 elif not (MetaFlags.areWords flags) then
                     ReplyCode.BadCommandLineFormat
+                elif key.Length > ProtocolLimits.keyLengthMax then
+                    if verb = Verb.MetaArithmetic then
+                        ReplyCode.InvalidOrDuplicateFlag
+                    else
+                        ReplyCode.BadCommandLineFormat
                 else
                     judge verb key flags 2 &options
 

@@ -172,13 +172,16 @@ module internal MetaReply =
         IsNew = false
     }
 
-    /// Whether a hit of this item sends its value.
-    let sendsValue (command: inref<Command>) (entry: Entry) : bool =
+    /// Whether the value of an item with this cas unique is sent.
+    let private sendsValueOf (command: inref<Command>) (cas: uint64) : bool =
         let flags = MetaExecute.flagsOf &command
 
         flags &&& MetaFlags.ReturnValue <> MetaFlags.None
         && command.Verb = Verb.MetaGet
-        && not (flags &&& MetaFlags.CompareCas <> MetaFlags.None && entry.Cas = command.Number)
+        && not (flags &&& MetaFlags.CompareCas <> MetaFlags.None && cas = command.Number)
+
+    /// Whether a hit of this item sends its value.
+    let sendsValue (command: inref<Command>) (entry: Entry) : bool = sendsValueOf &command entry.Cas
 
     let private writeHit
         (target: Span<byte>)
@@ -373,8 +376,7 @@ module internal MetaReply =
                             IsNew = true
                     }
 
-                    let asksValue = MetaExecute.flagsOf &command &&& MetaFlags.ReturnValue <> MetaFlags.None
-                    writeHit target &command input item asksValue EntryMarks.None true now
+                    writeHit target &command input item (sendsValueOf &command context.Cas) EntryMarks.None true now
             | ReplyCode.Number -> writeNumber target &command input key change current context
             | reply ->
                 let line = Reply.line reply
@@ -388,6 +390,5 @@ module internal MetaReply =
             | ValueSome entry when sendsValue &command entry ->
                 buffer.Append entry.Value
                 buffer.Append(ReadOnlySpan<byte> crlf)
-            | ValueNone when MetaExecute.flagsOf &command &&& MetaFlags.ReturnValue <> MetaFlags.None ->
-                buffer.Append(ReadOnlySpan<byte> crlf)
+            | ValueNone when sendsValueOf &command context.Cas -> buffer.Append(ReadOnlySpan<byte> crlf)
             | _ -> ()

@@ -43,8 +43,11 @@ let private keysRare = [|
 /// Keys of long values. No number is counted there: in place of a long value it leaves blanks of any length in memcached, here of up to 4,096.
 let private keysLong = [| "long"; "longer" |]
 
-/// Every key that a stream uses.
-let keysAll: string list = [ yield! keysPlain; yield! keysRare; yield! keysLong ]
+/// Removes every key that a stream may use.
+let beginning: string =
+    [ yield! keysPlain; yield! keysRare; yield! keysLong ]
+    |> List.map (fun key -> $"delete {key} 0 noreply\r\n")
+    |> String.concat ""
 
 let private keyTooLong = String('k', 251)
 
@@ -399,7 +402,7 @@ let private wild (choices: Choices) : string =
 
     match random.Next 5 with
     | 0
-    | 1 -> String('y', random.Next(2, 2040)) + "\r\nyyyy"
+    | 1 -> String('y', random.Next(2, 1500)) + "\r\nyyyy"
     | 2 -> String(Array.init (random.Next 40) (fun _ -> char (random.Next 256))) + "\r\n"
     | 3 -> "version\r\n"
     | _ ->
@@ -440,12 +443,13 @@ let request (choices: Choices) : Request =
     | _ -> alone (fixedLine choices)
 
 /// Several connections in turn, each answered before the next goes on, requests held back half sent among them; or one connection that may get out of step.
-let script (request: Choices -> Request) (keys: string list) (isOld: bool) (seed: int) : Script =
+let script (request: Choices -> Request) (beginning: string) (isOld: bool) (seed: int) : Script =
     let random = Random seed
     // Out of step an old peer meets lines that it answers in its own way.
     let isWild = not isOld && random.Next 5 = 0
     let items = List<Item>()
     let held = HashSet<int>()
+    let mutable phase = 0
 
     let choices = {
         Random = random
@@ -459,25 +463,19 @@ let script (request: Choices -> Request) (keys: string list) (isOld: bool) (seed
         items.Add {
             Connection = connection
             Request = text
-            IsAwaited = false
+            Phase = phase
             SentBytes = text.Length
         }
 
-    let awaitLast () =
-        if items.Count > 0 then
-            items[items.Count - 1] <- { items[items.Count - 1] with IsAwaited = true }
+    let awaitLast () = phase <- phase + 1
 
     let addRequest (connection: int) =
         let request = request choices
 
         if request.IsFirst then
-            if held.Contains connection then
-                add connection "verbosity 0\r\n"
-
             awaitLast ()
             choices.Retrieved.Clear()
 
-        held.Remove connection |> ignore
         add connection request.Text
 
     if isWild then
@@ -497,22 +495,22 @@ let script (request: Choices -> Request) (keys: string list) (isOld: bool) (seed
             let last = items[items.Count - 1]
 
             // Sometimes only the first bytes of a request come before another connection's turn.
-            // A retrieval is not held back: it would come between others, and keep what it asks for (`Retrieved`).
-            let isHeld = random.Next 4 = 0 && not (last.Request.Contains "get") && not (last.Request.Contains "gat")
+            // A retrieval is not held back: it would come between others, and keep what it asks for (`Retrieved`). Nor is an ms, whose item has its cas
+            // unique there from its line on.
+            let isHeld =
+                random.Next 4 = 0
+                && not (last.Request.Contains "get")
+                && not (last.Request.Contains "gat")
+                && not (last.Request.StartsWith "mg")
+                && not (last.Request.StartsWith "ms")
 
             if isHeld then
                 held.Add connection |> ignore
 
-            items[items.Count - 1] <- {
-                last with
-                    IsAwaited = true
-                    SentBytes =
-                        if isHeld then
-                            random.Next(1, last.Request.Length + 1)
-                        else
-                            last.Request.Length
-            }
+            if isHeld then
+                items[items.Count - 1] <- { last with SentBytes = random.Next(1, last.Request.Length + 1) }
 
+            awaitLast ()
             choices.Retrieved.Clear()
 
         // What was held back is sent.
@@ -522,12 +520,18 @@ let script (request: Choices -> Request) (keys: string list) (isOld: bool) (seed
                 awaitLast ()
 
             // Nothing stands behind or, where memcached forgets to send it, before what closes.
-            add connection (pick choices [| "get a\r\n"; "quit\r\n"; "quit now\r\n"; "GET / HTTP/1.1\r\n" |])
+            let closing =
+                if held.Contains connection then
+                    [| "get a\r\n"; "quit\r\n" |]
+                else
+                    [| "quit\r\n"; "quit now\r\n"; "GET / HTTP/1.1\r\n" |]
+
+            add connection (pick choices closing)
 
     {
         Items = List.ofSeq items
         Cuts = Some(random.Next())
-        Keys = keys
+        Beginning = beginning
         Ending = if isWild then wildEnd else ""
         IsWhole = not isWild
     }

@@ -52,7 +52,7 @@ let tests =
     testList "Memcached peers, random commands" [
         peerTest "the engine's parser and decisions" (fun peer ->
             compare
-                (ClassicStreams.script ClassicStreams.request ClassicStreams.keysAll peer.IsOld)
+                (ClassicStreams.script ClassicStreams.request ClassicStreams.beginning peer.IsOld)
                 20_000
                 (programSide peer)
                 (interpreterSide ()))
@@ -63,10 +63,19 @@ let programTests =
     testList "Program, random commands" [
         for half in 1..2 do
             yield!
-                pairTest $"half a million commands, {half}" (fun peer program ->
+                pairTest $"classic requests, {half}" (fun peer program ->
                     compare
-                        (ClassicStreams.script ClassicStreams.request ClassicStreams.keysAll peer.IsOld)
-                        500_000
+                        (ClassicStreams.script ClassicStreams.request ClassicStreams.beginning peer.IsOld)
+                        350_000
+                        (programSide peer)
+                        (programSide program))
+
+        for half in 1..2 do
+            yield!
+                pairTest $"meta and classic requests, {half}" (fun peer program ->
+                    compare
+                        (ClassicStreams.script MetaStreams.request MetaStreams.beginning peer.IsOld)
+                        250_000
                         (programSide peer)
                         (programSide program))
     ]

@@ -92,7 +92,7 @@ let private seeds: byte[][] = [|
             if exchange.Request.Length < 5000 then
                 latin exchange.Request
     for seed in 1..60 do
-        let script = ClassicStreams.script ClassicStreams.request ClassicStreams.keysAll false seed
+        let script = ClassicStreams.script ClassicStreams.request ClassicStreams.beginning false seed
 
         let text =
             script.Items

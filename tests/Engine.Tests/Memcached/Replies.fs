@@ -90,6 +90,16 @@ let private metaWord (casNumbers: CasNumbers) (word: string) : string =
         | 'l' when word.Length = 2 -> "l0"
         | _ -> word
 
+/// The fields of an `me` answer: what an item is made of is everybody's own, and when it was last read depends on the moment.
+let private metaDebugWord (casNumbers: CasNumbers) (word: string) : string =
+    match word.Split('=', 2) with
+    | [| "exp"; left |] -> "exp=" + timeLeft left
+    | [| "cas"; unique |] -> $"cas=${casNumbers.Place unique}"
+    | [| "la" as name; _ |]
+    | [| "cls" as name; _ |]
+    | [| "size" as name; _ |] -> name
+    | _ -> word
+
 /// An answer without what servers need not agree on. Values are passed over by their announced length, whatever is in them.
 let normalise (casNumbers: CasNumbers) (answer: byte[]) : string =
     let text = StringBuilder(answer.Length)
@@ -125,6 +135,15 @@ let normalise (casNumbers: CasNumbers) (answer: byte[]) : string =
             text.AppendJoin(' ', words) |> ignore
             position <- position + lineLength
             copy (2 + length + 2)
+        elif startsWith rest "ME "B then
+            let words = (ofLatin (rest.Slice(0, lineLength))).Split ' '
+
+            for index in 2 .. words.Length - 1 do
+                words[index] <- metaDebugWord casNumbers words[index]
+
+            text.AppendJoin(' ', words) |> ignore
+            position <- position + lineLength
+            copy 2
         elif startsWith rest "HD "B || startsWith rest "NS "B || startsWith rest "EX "B || startsWith rest "NF "B then
             let words = (ofLatin (rest.Slice(0, lineLength))).Split ' '
 

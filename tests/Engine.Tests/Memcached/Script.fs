@@ -81,8 +81,8 @@ type Item = {
     Connection: int
     /// A letter a byte, and `casMark` for cas uniques.
     Request: string
-    /// The next request is not sent before this one is answered.
-    IsAwaited: bool
+    /// It is sent together with those beside it that have the same number here, once all before them are answered.
+    Phase: int
     /// Bytes of it that are sent now; the others go with the next request of the connection, other connections in between. All of it usually.
     SentBytes: int
 }
@@ -91,8 +91,8 @@ type Script = {
     Items: Item list
     /// Decides into which pieces the bytes are cut; none: not cut.
     Cuts: int option
-    /// Keys that must not be there when it begins.
-    Keys: string list
+    /// Requests that remove what other scripts left.
+    Beginning: string
     /// Sent at the end of each connection: finishes what may be unfinished.
     Ending: string
     /// Whether every request comes to its end: one that does not counts in cmd_set there, and not here.
@@ -125,12 +125,14 @@ let private cut (random: Random) (bytes: byte[]) : byte[] list =
 
         places |> List.pairwise |> List.map (fun (start, finish) -> bytes[start .. finish - 1])
 
-/// The script as requests that go together: one connection, until something is awaited or held back.
+/// The script as requests that go together.
 let private phases (items: Item list) : Item list list =
     let folder (item: Item) (done': Item list list) =
         match done' with
         | (next :: _ as phase) :: rest when
-            next.Connection = item.Connection && not item.IsAwaited && item.SentBytes >= item.Request.Length
+            next.Connection = item.Connection
+            && next.Phase = item.Phase
+            && item.SentBytes >= item.Request.Length
             ->
             (item :: phase) :: rest
         | _ -> [ item ] :: done'
@@ -154,9 +156,9 @@ let private counters (statistics: string) : Map<string, string> =
 /// The state that each run of a script begins with.
 let private prepare (side: Side) (script: Script) : unit =
     use talk = side.Connect()
-    let deletes = script.Keys |> List.map (fun key -> $"delete {key} 0 noreply\r\n") |> String.concat ""
     // The memcached of these tests starts without its crawler.
-    talk.Exchange([ latin (deletes + "lru_crawler enable\r\nstats reset\r\n") ], true) |> ignore
+    talk.Exchange([ latin (script.Beginning + "lru_crawler enable\r\nstats reset\r\n") ], true)
+    |> ignore
 
 let private statistics (side: Side) : Map<string, string> =
     use talk = side.Connect()
@@ -328,12 +330,6 @@ let shrink (expected: Side) (actual: Side) (script: Script) : Script * Differenc
         simplify script {
             script with
                 Items = script.Items |> List.map (fun item -> { item with Connection = 0 })
-        }
-
-    let script =
-        simplify script {
-            script with
-                Items = script.Items |> List.map (fun item -> { item with IsAwaited = false })
         }
 
     let script = less script
