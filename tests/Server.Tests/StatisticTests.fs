@@ -126,9 +126,9 @@ let private countersOf (server: RestartableServer) (seed: int) : (string * strin
                 ()
 
     drive (commands (Random seed))
-    // One look at each of what has expired, and of what was flushed at least a second ago.
+    // One look at each of what has expired, and of what was flushed when it was two seconds old. memcached 1.6.45 counts a younger one as a miss only.
     drive [ "set old 0 -1 1\r\nx\r\n"; "get old\r\n"; "set flushed 0 0 1\r\nx\r\n" ]
-    Thread.Sleep 1200
+    Thread.Sleep 2500
     drive [ "flush_all\r\n"; "flush_all bad\r\n"; "get flushed\r\n" ]
     let before = of' (statistics client "")
     Expect.equal (client.Ask "stats reset") "RESET" "a reset"
