@@ -27,9 +27,10 @@ let private cutAt (places: int list) (bytes: byte[]) : byte[] list =
     |> List.pairwise
     |> List.map (fun (start, finish) -> bytes[start .. finish - 1])
 
-/// Parses all of it, and says how many bytes that allocated.
+/// Parses all of it, by the parser of its first byte, and says how many bytes that allocated.
 let private allocated (bytes: byte[]) : int64 =
     let mutable steps = 0
+    let isBinary = bytes.Length > 0 && BindingProtocol.isBinary BindingProtocol.Negotiating bytes[0]
 
     let parseAll () =
         let mutable state = ParserState()
@@ -38,8 +39,13 @@ let private allocated (bytes: byte[]) : int64 =
         let mutable isGoing = true
 
         while isGoing do
+            let rest = ReadOnlySpan<byte>(bytes, offset, bytes.Length - offset)
+
             let step =
-                Parser.parse valueLengthMax &state (ReadOnlySpan<byte>(bytes, offset, bytes.Length - offset)) &command
+                if isBinary then
+                    BinaryParser.parse valueLengthMax &state rest &command
+                else
+                    Parser.parse valueLengthMax &state rest &command
 
             offset <- offset + step.ConsumedBytes
             isGoing <- step.ConsumedBytes > 0
@@ -105,8 +111,12 @@ let private seeds: byte[][] = [|
             latin text
 |]
 
+let private binarySeeds = seeds |> Array.filter (fun bytes -> bytes.Length > 0 && bytes[0] = 0x80uy)
+
 let private mutated (seed: int) : byte[] =
     let random = Random seed
+    // One in six is a stream of the binary protocol.
+    let seeds = if random.Next 6 = 0 then binarySeeds else seeds
     let pick () = seeds[random.Next seeds.Length]
     let start = Array.append (pick ()) (if random.Next 2 = 0 then pick () else [||])
     mutate random (pick ()) start
