@@ -137,6 +137,47 @@ let private delayedFlush (both: Both) : unit =
     Expect.equal (both.Ask "flush_all\r\n") "OK\r\n" "now"
     Expect.equal (both.Ask $"get {prefix}after\r\n") "END\r\n" "flushed"
 
+/// What is left of a life, which may be a second apart on two servers.
+let private secondsLeft (both: Both) (key: string) : unit =
+    let left (answer: string) =
+        if answer.StartsWith "HD t" then
+            int (answer.Substring(4).TrimEnd())
+        else
+            failtestf "mg %s t: %A" key answer
+
+    let expected, actual = both.Answers $"mg {key} t\r\n"
+    Expect.isLessThanOrEqual (abs (left expected - left actual)) 1 $"the time left of {key}, {expected} and {actual}"
+
+let private metaTimes (both: Both) : unit =
+    let prefix =
+        both.Within(fun prefix ->
+            let ask (request: string) (answer: string) = Expect.equal (both.Ask request) answer request
+            ask $"ms {prefix}short 1 T3\r\n1\r\n" "HD\r\n"
+            ask $"ms {prefix}touched 1 T3\r\n1\r\n" "HD\r\n"
+            ask $"ms {prefix}long 1 T1000\r\n1\r\n" "HD\r\n"
+            ask $"ms {prefix}stale 1\r\n1\r\n" "HD\r\n"
+            ask $"mg {prefix}short v\r\n" "VA 1\r\n1\r\n"
+            secondsLeft both $"{prefix}short"
+            ask $"mg {prefix}touched T1000\r\n" "HD\r\n"
+            // Who asks first when little is left wins.
+            ask $"mg {prefix}long R30\r\n" "HD\r\n"
+            ask $"mg {prefix}long R1500\r\n" "HD W\r\n"
+            ask $"mg {prefix}long R1500\r\n" "HD Z\r\n"
+            ask $"mg {prefix}made N3\r\n" "HD W\r\n"
+            ask $"mg {prefix}made\r\n" "HD Z\r\n"
+            ask $"ma {prefix}counted N3 J5 v\r\n" "VA 1\r\n5\r\n"
+            ask $"md {prefix}stale I T3\r\n" "HD\r\n"
+            ask $"mg {prefix}stale v\r\n" "VA 1 X W\r\n1\r\n")
+
+    for name in [ "short"; "made"; "counted"; "stale" ] do
+        both.Await($"mg {prefix}{name}\r\n", "EN\r\n")
+
+    secondsLeft both $"{prefix}touched"
+
+    // Nobody has what has expired: the next one wins again.
+    Expect.equal (both.Ask $"mg {prefix}made N1000\r\n") "HD W\r\n" "made again"
+    Expect.equal (both.Ask $"ma {prefix}counted\r\n") "NF\r\n" "counted"
+
 let private timed (name: string) (body: Both -> unit) =
     pairTest name (fun peer program ->
         use expected = (programSide peer).Connect()
@@ -148,4 +189,5 @@ let programTests =
     testList "Program, time" [
         yield! timed "expiry, relative, absolute and past" expiry
         yield! timed "a delayed flush" delayedFlush
+        yield! timed "meta commands" metaTimes
     ]
