@@ -10,9 +10,9 @@ open System
 type CrawlerAction =
     /// Answers with `CrawlerRequest.Reply`, and that is all.
     | Answer = 0uy
-    /// Lists every item as `KeyListing.appendMetadump` writes it, then `Reply`.
+    /// `Start`, every item as `KeyListing.appendMetadump` writes it, then `Reply`.
     | Metadump = 1uy
-    /// Lists every item as `KeyListing.appendMgdump` writes it, then `Reply`.
+    /// `Start`, every item as `KeyListing.appendMgdump` writes it, then `Reply`.
     | Mgdump = 2uy
     /// Lets lists be asked for, for everybody; answers with `Reply`.
     | Enable = 3uy
@@ -23,6 +23,8 @@ type CrawlerAction =
 [<Struct>]
 type CrawlerRequest = {
     Action: CrawlerAction
+    /// The line before a list that is begun; none where there is no list.
+    Start: ReplyCode
     /// The answer, or the line that ends a list.
     Reply: ReplyCode
 }
@@ -51,7 +53,11 @@ module CrawlerRequest =
         | EmptyClasses = 3uy
         | Bad = 4uy
 
-    let inline private answer (reply: ReplyCode) : CrawlerRequest = { Action = CrawlerAction.Answer; Reply = reply }
+    let inline private answer (reply: ReplyCode) : CrawlerRequest = {
+        Action = CrawlerAction.Answer
+        Start = ReplyCode.None
+        Reply = reply
+    }
 
     /// Numbers of slab classes with commas between them; empty ones between commas are skipped, as by `strtok`.
     let private selectClasses (argument: ReadOnlySpan<byte>) : Selection =
@@ -89,8 +95,8 @@ module CrawlerRequest =
     let private list (action: CrawlerAction) (finish: ReplyCode) (argument: ReadOnlySpan<byte>) : CrawlerRequest =
         match select argument with
         | Selection.Bad -> answer ReplyCode.BadSlabClass
-        | Selection.EmptyClasses -> answer finish
-        | _ -> { Action = action; Reply = finish }
+        | Selection.EmptyClasses -> { answer finish with Start = ReplyCode.Ok }
+        | _ -> { answer finish with Action = action; Start = ReplyCode.Ok }
 
     let private crawl (argument: ReadOnlySpan<byte>) : CrawlerRequest =
         match select argument with
@@ -118,14 +124,15 @@ module CrawlerRequest =
 
         match CommandName.packWhole first with
         | CommandName.Enable when second.IsEmpty -> {
-            Action = CrawlerAction.Enable
-            Reply =
-                (if isEnabled then
-                     ReplyCode.CrawlerNotStarted
-                 else
-                     ReplyCode.Ok)
+            answer (
+                if isEnabled then
+                    ReplyCode.CrawlerNotStarted
+                else
+                    ReplyCode.Ok
+            ) with
+                Action = CrawlerAction.Enable
           }
-        | CommandName.Disable when second.IsEmpty -> { Action = CrawlerAction.Disable; Reply = ReplyCode.Ok }
+        | CommandName.Disable when second.IsEmpty -> { answer ReplyCode.Ok with Action = CrawlerAction.Disable }
         | _ when second.IsEmpty || not third.IsEmpty -> answer ReplyCode.Error
         | CommandName.Crawl
         | CommandName.Metadump

@@ -2,14 +2,14 @@ namespace LsmFs.Engine
 
 // The lines of `lru_crawler metadump` and `mgdump`, and of `stats cachedump`, one for each item:
 //
-//   key=<key> exp=<time> la=<time> cas=<cas unique> fetch=yes|no cls=1 size=<bytes> flags=<flags>\n
+//   key=<key> exp=<time> la=<time> cas=<cas unique> fetch=yes|no cls=1 size=<bytes> flags=<flags> \n
 //   mg <key>\r\n
 //   mg <key in base64> b\r\n          a key that cannot be a word of a command line
 //   ITEM <key> [<bytes> b; <time> s]\r\n
 //
 // metadump: the key with every byte but letters, digits and `-._~` as `%` and two hexadecimal digits (percent-encoding, RFC 3986); exp is the Unix time in
 // seconds at which the item expires, -1 never; la is that of the last access, and fetch whether there was any since the item was written (`Recency`). size counts
-// the bytes of the encoded entry: header, key and value. A line ends with \n alone, as memcached's does.
+// the bytes of the encoded entry: header, key and value. A line ends with a space and \n alone, as memcached's does.
 //
 // cachedump: bytes of the value, and the Unix time in seconds at which the item expires, 0 never. The list is cut at 2 MiB, as memcached cuts it. A key that
 // cannot be a word of a command line is left out: nothing in the line could say where it ends.
@@ -54,6 +54,7 @@ module KeyListing =
     let private fetchedWord = " fetch=yes cls=1 size="B
     let private notFetchedWord = " fetch=no cls=1 size="B
     let private flagsWord = " flags="B
+    let private metadumpEnd = " \n"B
     let private mgWord = "mg "B
     let private binaryEnd = " b\r\n"B
     let private lineEnd = "\r\n"B
@@ -116,7 +117,7 @@ module KeyListing =
         number buffer (uint64 entry.Length)
         word buffer flagsWord
         number buffer (uint64 entry.Flags)
-        buffer.AppendU8(byte '\n')
+        word buffer metadumpEnd
 
     /// Appends the line of an item in an `mgdump`: the meta command that gets it. O(key), no allocation beside the buffer's.
     let appendMgdump (buffer: ByteBuffer) (entry: Entry) : unit =

@@ -38,7 +38,7 @@ internal sealed partial class Connection
     /// <summary>Carries out an `lru_crawler` line; false when it must wait.</summary>
     private bool TryCrawl(in Command command, ReadOnlySpan<byte> input)
     {
-        if (MustWaitForCommit() || !HasRoom(Reply.lineLengthMax))
+        if (MustWaitForCommit() || !HasRoom(2 * Reply.lineLengthMax))
         {
             return false;
         }
@@ -58,6 +58,7 @@ internal sealed partial class Connection
                 break;
             case CrawlerAction.Metadump or CrawlerAction.Mgdump when server.TryBeginCrawl():
                 server.CountCrawl();
+                Put(Reply.line(request.Start));
                 // Its first piece is asked for once the replies before it are sent.
                 _dump = new KeyDump(loop, this, KeyListing.ofCrawler(request));
                 return true;
@@ -68,6 +69,7 @@ internal sealed partial class Connection
 
         if (!command.NoReply)
         {
+            Put(Reply.line(reply == request.Reply ? request.Start : ReplyCode.None));
             Put(Reply.line(reply));
         }
 

@@ -39,9 +39,9 @@ let tests =
         property "a metadump tells the key, expiry, cas unique, size and flags of an item" (fun (write: Write) ->
             let access = { LastSeconds = 1_900_000_000u; IsFetched = write.WriteCas = 0UL }
             let line = lineOf (fun buffer entry -> KeyListing.appendMetadump buffer entry access) 77UL write
-            Expect.isTrue (line.EndsWith '\n' && line.IndexOf '\n' = line.Length - 1) "one line"
+            Expect.isTrue (line.EndsWith " \n" && line.IndexOf '\n' = line.Length - 1) "one line"
             Expect.isTrue (line |> Seq.forall (fun letter -> letter < '\127')) "of ASCII"
-            let fields = fieldsOf (line.TrimEnd '\n')
+            let fields = fieldsOf (line.TrimEnd())
 
             let key = StringBuilder()
             let mutable at = 0
@@ -84,7 +84,7 @@ let tests =
 
             Expect.equal
                 line
-                "key=%E9%2Fx~-._%20%25a exp=-1 la=0 cas=5 fetch=no cls=1 size=31 flags=0\n"
+                "key=%E9%2Fx~-._%20%25a exp=-1 la=0 cas=5 fetch=no cls=1 size=31 flags=0 \n"
                 "letters, digits and -._~ stand for themselves"
         }
 
@@ -102,7 +102,8 @@ let tests =
 
         test "slab class 1 has every item, the others none" {
             for arguments in [ "metadump all"; "metadump hash"; "metadump 1"; "metadump 3,1,2"; "metadump ,1," ] do
-                Expect.equal (understand arguments true).Action CrawlerAction.Metadump arguments
+                let request = understand arguments true
+                Expect.equal (request.Action, request.Start) (CrawlerAction.Metadump, ReplyCode.Ok) arguments
 
             for arguments in [ "mgdump all"; "mgdump  hash "; "mgdump 1" ] do
                 Expect.equal (understand arguments true).Action CrawlerAction.Mgdump arguments
@@ -111,13 +112,21 @@ let tests =
             for arguments, reply in
                 [ "metadump 2", ReplyCode.End; "metadump 2,63", ReplyCode.End; "mgdump 2", ReplyCode.MetaEnd ] do
                 let request = understand arguments true
-                Expect.equal (request.Action, request.Reply) (CrawlerAction.Answer, reply) arguments
+
+                Expect.equal
+                    (request.Action, request.Start, request.Reply)
+                    (CrawlerAction.Answer, ReplyCode.Ok, reply)
+                    arguments
         }
 
         test "nothing is listed while the crawler is disabled" {
             for arguments in [ "metadump all"; "metadump x"; "mgdump hash"; "crawl 1" ] do
                 let request = understand arguments false
-                Expect.equal (request.Action, request.Reply) (CrawlerAction.Answer, ReplyCode.CrawlerDisabled) arguments
+
+                Expect.equal
+                    (request.Action, request.Start, request.Reply)
+                    (CrawlerAction.Answer, ReplyCode.None, ReplyCode.CrawlerDisabled)
+                    arguments
         }
 
         propertyOf 500 "any words are understood" (fun (choices: byte list) ->
@@ -163,8 +172,9 @@ let private requests (now: int64) : string list = [
 /// older releases do not tell.
 let private comparable (answer: string) : string list =
     answer.Split '\n'
-    |> Array.map (fun line -> Regex.Replace(line.TrimEnd '\r', " (la|cas|fetch|cls|size|flags)=\\w+", ""))
-    |> Array.filter (fun line -> line <> "" && line <> "END" && line <> "EN")
+    |> Array.map (fun line -> Regex.Replace(line, " (la|cas|fetch|cls|size|flags)=\\w+", "").TrimEnd())
+    // Older releases do not say OK first.
+    |> Array.filter (fun line -> line <> "" && line <> "OK" && line <> "END" && line <> "EN")
     |> Array.sortWith (fun left right -> String.CompareOrdinal(left, right))
     |> List.ofArray
 

@@ -280,7 +280,10 @@ type Connection(server: Server) =
         | CrawlerAction.Enable -> server.IsCrawlerEnabled <- true
         | CrawlerAction.Disable -> server.IsCrawlerEnabled <- false
         | CrawlerAction.Metadump
-        | CrawlerAction.Mgdump -> list (KeyListing.ofCrawler request)
+        | CrawlerAction.Mgdump ->
+            output.Append(Reply.line request.Start)
+            list (KeyListing.ofCrawler request)
+        | _ when not command.NoReply -> output.Append(Reply.line request.Start)
         | _ -> ()
 
         let isList = request.Action = CrawlerAction.Metadump || request.Action = CrawlerAction.Mgdump

@@ -61,9 +61,9 @@ let private conversation (setting: Setting) =
     // Read once; the times are those of today's clock, all of ten digits.
     let expected =
         "STORED\r\nSTORED\r\nSTORED\r\nDELETED\r\nSTORED\r\nVALUE b 7 5\r\nvalue\r\nEND\r\n"
-        + "key=a exp=-1 la=1234567890 cas=2 fetch=no cls=1 size=17 flags=0\n"
-        + "key=b exp=-1 la=1234567890 cas=1 fetch=yes cls=1 size=26 flags=7\nEND\r\n"
-        + "VERSION 1.2.3\r\nmg a\r\nmg b\r\nEN\r\nVALUE a 0 0\r\n\r\nEND\r\n"
+        + "OK\r\nkey=a exp=-1 la=1234567890 cas=2 fetch=no cls=1 size=17 flags=0 \n"
+        + "key=b exp=-1 la=1234567890 cas=1 fetch=yes cls=1 size=26 flags=7 \nEND\r\n"
+        + "VERSION 1.2.3\r\nOK\r\nmg a\r\nmg b\r\nEN\r\nVALUE a 0 0\r\n\r\nEND\r\n"
 
     client.Send(
         "set b 7 0 5\r\nvalue\r\nset a 0 0 0\r\n\r\nset gone 0 0 1\r\nx\r\ndelete gone\r\nset old 0 -1 1\r\nx\r\nget b\r\n"
@@ -79,7 +79,7 @@ let private conversation (setting: Setting) =
 
     Expect.equal (Regex.Replace(answer, @"la=\d+", "la=1234567890")) expected "the lists"
 
-    client.Expect("lru_crawler metadump 2\r\nlru_crawler mgdump 2\r\n", "END\r\nEN\r\n")
+    client.Expect("lru_crawler metadump 2\r\nlru_crawler mgdump 2\r\n", "OK\r\nEND\r\nOK\r\nEN\r\n")
 
     client.Expect(
         "stats cachedump 1 0\r\nversion\r\nstats cachedump 1 1\r\nstats cachedump 2 0\r\n",
@@ -89,8 +89,8 @@ let private conversation (setting: Setting) =
     use other = new Client(served.Port)
     other.Expect("lru_crawler disable\r\n", "OK\r\n")
     client.Expect("lru_crawler metadump all\r\n", "CLIENT_ERROR lru crawler disabled\r\n")
-    client.Expect("lru_crawler enable\r\nlru_crawler mgdump 1\r\n", "OK\r\nmg a\r\nmg b\r\nEN\r\n")
-    client.Expect("flush_all\r\nlru_crawler metadump all\r\n", "OK\r\nEND\r\n")
+    client.Expect("lru_crawler enable\r\nlru_crawler mgdump 1\r\n", "OK\r\nOK\r\nmg a\r\nmg b\r\nEN\r\n")
+    client.Expect("flush_all\r\nlru_crawler metadump all\r\n", "OK\r\nOK\r\nEND\r\n")
     awaitNoHolds served
 
 let private slowReader (setting: Setting) =
@@ -197,7 +197,7 @@ let private busy (setting: Setting) =
     other.Expect("lru_crawler metadump hash\r\n", "BUSY currently processing crawler request\r\n")
     other.Expect("stats cachedump 1 0\r\n", "BUSY currently processing crawler request\r\n")
     // What makes no list has no need of a place.
-    other.Expect("lru_crawler mgdump 2\r\nlru_crawler crawl 1\r\n", "EN\r\nOK\r\n")
+    other.Expect("lru_crawler mgdump 2\r\nlru_crawler crawl 1\r\n", "OK\r\nEN\r\nOK\r\n")
     readList clients[0] "END\r\n" 65536 ignore |> ignore
     other.Send "lru_crawler mgdump all\r\n"
     let keys = keysOf (readList other "EN\r\n" 65536 ignore)
