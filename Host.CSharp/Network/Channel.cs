@@ -28,6 +28,9 @@ internal abstract class Channel(ListenPoint listenPoint)
     /// <summary>What <see cref="Receive"/> and <see cref="Send"/> return when the connection is gone.</summary>
     public const int Broken = -2;
 
+    /// <summary>Receives that the close of a connection may make for bytes that nobody will look at.</summary>
+    private const int DiscardCountMax = 16;
+
     /// <summary>What the transport was last told to wait for.</summary>
     public Interest Interest { get; protected set; }
 
@@ -51,4 +54,14 @@ internal abstract class Channel(ListenPoint listenPoint)
 
     /// <summary>Closes the connection. With <paramref name="orderly"/> the peer sees the end of the stream behind the last reply.</summary>
     public abstract void Close(bool orderly);
+
+    /// <summary>
+    /// Receives and drops what has arrived. A socket that is closed over unread bytes is reset, and replies that the peer has not read yet are lost to it.
+    /// </summary>
+    protected void DiscardArrived(Span<byte> scratch)
+    {
+        for (int count = 0; count < DiscardCountMax && Receive(scratch) > 0; count++)
+        {
+        }
+    }
 }

@@ -83,6 +83,7 @@ internal sealed unsafe class EpollChannel(EpollLoop loop, int descriptor, Listen
         if (orderly)
         {
             Libc.shutdown(descriptor, Libc.ShutdownWrite);
+            DiscardArrived(loop.ReceiveBuffer);
         }
 
         // Closing the only reference to the socket also takes it out of epoll.

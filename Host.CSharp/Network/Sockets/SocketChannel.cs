@@ -138,6 +138,8 @@ internal sealed class SocketChannel : LoopChannel
             {
                 // The peer was faster.
             }
+
+            DiscardArrived(_loop.ReceiveBuffer);
         }
 
         // Operations under way complete with an error, and their events are ignored below.

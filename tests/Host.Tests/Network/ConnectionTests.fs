@@ -97,6 +97,25 @@ let private quitAfterWrites (setting: Setting) =
         "STORED\r\nSTORED\r\n"
         "what stands before quit is answered, what follows is not"
 
+/// What a client reads only after it has sent `quit` and more behind it.
+let private quitWithMoreBehind (setting: Setting) =
+    use served = new Served(setting)
+    use client = new Client(served.Port)
+    // Little is on its way to the client, so that much is still with the server when it closes.
+    client.Socket.ReceiveBufferSize <- 65536
+    let value = String('v', mebibyte)
+    client.Expect($"set big 0 0 %d{mebibyte}\r\n%s{value}\r\n", "STORED\r\n")
+    // More than the sockets take: while replies wait for the client, nothing more is received from it.
+    let count = 24
+    client.Send(String.replicate count "get big\r\n" + "quit\r\n")
+    let first = client.Receive 1
+    client.Send(String.replicate 3000 "version\r\n")
+
+    Expect.equal
+        (first.Length + client.ReceiveToEnd().Length)
+        (count * ($"VALUE big 0 %d{mebibyte}\r\n".Length + mebibyte + 2 + 5))
+        "every answer before quit, and none behind it"
+
 let private reset (setting: Setting) =
     use served = new Served(setting)
     use survivor = new Client(served.Port)
@@ -185,6 +204,7 @@ let tests =
         everywhere "a peer that has finished sending gets its replies" halfClose
         onTransports "a peer that has finished sending gets long replies" halfCloseWithMuchToSend
         everywhere "quit closes after the replies before it" quitAfterWrites
+        onTransports "quit keeps the answers before it when there is more behind it" quitWithMoreBehind
         everywhere "a reset connection harms nobody" reset
         everywhere "values of a mebibyte" bigValues
         onTransports "an announced value takes no memory before it comes" announcedValue
