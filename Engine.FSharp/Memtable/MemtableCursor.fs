@@ -120,3 +120,58 @@ type MemtableCursor(memtable: Memtable) =
             invalidOp "the cursor is not at an entry"
 
         tree.Entries.EntryAt(run.Entry position)
+
+/// What a look at some of a memtable's leaves tells of all its keys.
+[<NoEquality; NoComparison>]
+type MemtableKeys = {
+    /// Keys, each counted once, be their newest entry a value or a tombstone: exact when every leaf was looked at, else projected.
+    Count: int64
+    /// Keys in ascending order, about as many of the others between each two: the first of every leaf that was looked at.
+    Sample: byte[][]
+}
+
+/// Counting the keys of a memtable. A leaf's tail has overwritten keys twice, so leaves are looked at where a count of writes would not do.
+[<RequireQualifiedAccess>]
+module MemtableKeys =
+
+    /// Looks at every leaf of a version, or at `leafCountMax` that are evenly spaced when it has more. O(leaves / 8 + `leafCountMax`).
+    let look (memtable: Memtable) (leafCountMax: int) : MemtableKeys =
+        let tree = memtable.Tree
+        let version = memtable.Version
+        let leaves = ResizeArray<uint32>()
+
+        let rec addLeaves (node: uint32) (height: int) =
+            if height = 0 then
+                leaves.Add node
+            else
+                let inner = &tree.Nodes.Locate node
+
+                for index in 0 .. Node.count &(tree.Nodes.Locate(Node.innerKeys &inner)) do
+                    let child = Node.child &(tree.Nodes.Locate node) index
+                    addLeaves child (height - 1)
+
+        if version.Height >= 0 then
+            addLeaves version.Root version.Height
+
+        let run = SortedRun tree
+        let seen = min leaves.Count leafCountMax
+        let sample = ResizeArray<byte[]>()
+        let mutable count = 0L
+
+        for number in 0 .. seen - 1 do
+            let leaf = &tree.Nodes.Locate leaves[int (int64 number * int64 leaves.Count / int64 seen)]
+            let limit = Tree.LimitFor(version.Limit, version.Forks, Node.stamp &leaf)
+            run.Load(&leaf, Node.count &leaf, limit, Node.prefixLength &leaf)
+            count <- count + int64 run.Count
+
+            if run.Count > 0 then
+                sample.Add(tree.KeyOf(run.Entry 0).ToArray())
+
+        {
+            Count =
+                if seen = 0 then
+                    0L
+                else
+                    count * int64 leaves.Count / int64 seen
+            Sample = sample.ToArray()
+        }

@@ -61,6 +61,14 @@ type Table
     /// Where a partition lies. Throws `ArgumentOutOfRangeException`.
     member _.PartitionHandle(partition: int) : BlockHandle = index.PartitionHandle partition
 
+    /// A key that is not larger than any in the partition, nor smaller than any before it, but perhaps as large as the last of them.
+    /// Copies it. Throws `ArgumentOutOfRangeException`.
+    member _.PartitionStart(partition: int) : byte[] =
+        if partition = 0 then
+            properties.SmallestKey
+        else
+            (index.Separator(partition - 1)).ToArray()
+
     /// The only partition that can hold the key. O(log partitions), no allocation.
     member _.TryLocate(key: ReadOnlySpan<byte>) : int voption =
         if contains key then

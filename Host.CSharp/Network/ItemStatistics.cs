@@ -4,14 +4,16 @@ namespace LsmFs.Host;
 internal static class ItemStatistics
 {
     /// <summary>The lines of a memcached without LRU maintainer. How old the oldest item is nobody knows, so there is no `age`.</summary>
-    public static StatisticList Items(StoreStatistics store)
+    public static StatisticList Items(Store store)
     {
         var list = new StatisticList();
+        long count = store.CountItems();
 
-        if (store.ItemCountEstimate > 0)
+        if (count > 0)
         {
-            list.Add("items:1:number", store.ItemCountEstimate);
-            list.Add("items:1:mem_requested", store.MemtableBytes + store.TableBytes.Sum());
+            StoreStatistics statistics = store.Statistics;
+            list.Add("items:1:number", count);
+            list.Add("items:1:mem_requested", statistics.MemtableBytes + statistics.TableBytes.Sum());
             list.AddZeros(["items:1:evicted", "items:1:evicted_nonzero", "items:1:evicted_time", "items:1:outofmemory"]);
             list.AddZeros(["items:1:tailrepairs", "items:1:reclaimed", "items:1:expired_unfetched", "items:1:evicted_unfetched"]);
             list.AddZeros(["items:1:crawler_reclaimed", "items:1:crawler_items_checked", "items:1:lrutail_reflocked"]);

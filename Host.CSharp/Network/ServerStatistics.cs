@@ -18,7 +18,7 @@ internal static class ServerStatistics
         {
             StatsTopic.General => General(server),
             StatsTopic.Settings => SettingStatistics.Of(server),
-            StatsTopic.Items => ItemStatistics.Items(server.Store.Statistics),
+            StatsTopic.Items => ItemStatistics.Items(server.Store),
             StatsTopic.Slabs => ItemStatistics.Slabs(),
             StatsTopic.Sizes => ItemStatistics.Sizes(),
             StatsTopic.Lsm => LsmStatistics.Of(server.Store.Statistics),
@@ -109,7 +109,7 @@ internal static class ServerStatistics
         list.AddZeros(["log_worker_dropped", "log_worker_written", "log_watcher_skipped", "log_watcher_sent", "log_watchers"]);
         list.AddZeros(["unexpected_napi_ids", "round_robin_fallback"]);
         list.Add("bytes", store.MemtableBytes + store.TableBytes.Sum());
-        list.Add("curr_items", store.ItemCountEstimate);
+        list.Add("curr_items", server.Store.CountItems());
         list.Add("total_items", counters.TotalItems);
         // A database forgets nothing by itself, and has no LRU. What has expired goes when compaction comes by, and is not counted.
         list.AddZeros(["slab_global_page_pool", "expired_unfetched", "evicted_unfetched", "evicted_active", "evictions", "reclaimed"]);

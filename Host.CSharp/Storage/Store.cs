@@ -19,6 +19,7 @@ public sealed class Store : IDisposable
     private readonly ManifestWriter _manifest;
     private readonly Committer _committer;
     private readonly BackgroundWork _background;
+    private readonly ItemCounter _items;
     private Snapshot _current;
     private ulong _nextFile;
     private int _isDisposed;
@@ -62,6 +63,7 @@ public sealed class Store : IDisposable
         }
 
         _committer = new Committer(this, chunks, writer);
+        _items = new ItemCounter(this);
         _background = new BackgroundWork(this);
         _background.Start();
         if (options.Durability == Durability.Memory)
@@ -132,6 +134,12 @@ public sealed class Store : IDisposable
     /// <summary>Figures for an operator.</summary>
     public StoreStatistics Statistics =>
         StoreStatistics.Of(this, _background, CacheStatistics, _committer);
+
+    /// <summary>
+    /// How many items there are: exact for a small store, for a large one projected from samples of it, and then a few seconds old at times. Takes
+    /// a tenth of a second at most.
+    /// </summary>
+    public long CountItems() => _items.Count();
 
     private CacheStatistics CacheStatistics
     {
@@ -243,6 +251,7 @@ public sealed class Store : IDisposable
             return;
         }
 
+        _items.Dispose();
         try
         {
             // First, so that everything that was accepted is in what is made durable.

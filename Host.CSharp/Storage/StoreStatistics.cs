@@ -11,9 +11,6 @@ public sealed record StoreStatistics
     /// <summary>The levels that have tables, shallowest first.</summary>
     public required IReadOnlyList<LevelSummary> Levels { get; init; }
 
-    /// <summary>About how many items there are; see the engine's <c>ItemCount</c> for what is known and what is guessed.</summary>
-    public required long ItemCountEstimate { get; init; }
-
     /// <summary>Entries in tables, those included that newer ones shadow, and tombstones.</summary>
     public required long EntryCount { get; init; }
 
@@ -137,7 +134,6 @@ public sealed record StoreStatistics
         return new StoreStatistics
         {
             Levels = LevelSummaryModule.ofVersion(snapshot.Version),
-            ItemCountEstimate = ItemCount.estimate(snapshot, store.NowSeconds()),
             EntryCount = levels.Sum(level => level.Sum(table => table.Properties.EntryCount)),
             LastSequence = snapshot.LastSequence.Value,
             MemtableBytes = memtables.Sum(memtable => memtable.SizeBytes),

@@ -2,6 +2,7 @@ module LsmFs.Engine.Tests.MemtableCursorTests
 
 open System
 open Expecto
+open FsCheck
 open LsmFs.Engine
 open LsmFs.Engine.Tests.Generators
 open LsmFs.Engine.Tests.MemtableModel
@@ -60,6 +61,22 @@ let tests =
 
                     cursor.SeekFirst()
                     Expect.isTrue ((remaining cursor = List.map snd (Map.toList version.Model))) "from the first")
+
+        memtableProperty
+            60
+            "keys are counted once each, and projected from a part of the leaves"
+            (fun history (PositiveInt part) ->
+                for version in playLine history do
+                    let keys = version.Model |> Map.toArray |> Array.map (fst >> Convert.FromHexString)
+                    let whole = MemtableKeys.look version.Memtable Int32.MaxValue
+                    Expect.equal whole.Count (int64 keys.Length) "every leaf"
+                    let some = MemtableKeys.look version.Memtable part
+                    Expect.equal some.Sample.Length (min part whole.Sample.Length) "as many leaves as asked for"
+                    let sample = some.Sample |> Array.map hex
+                    Expect.isTrue (sample |> Array.forall version.Model.ContainsKey) "keys that are there"
+                    Expect.equal sample (sample |> Array.distinct |> Array.sort) "in order"
+                    // A leaf has up to 64 keys.
+                    Expect.isLessThanOrEqual some.Count (64L * int64 whole.Sample.Length) "within what leaves hold")
 
         memtableProperty 30 "a cursor shows its version while others are written" (fun history (batch: Batch) ->
             let version = List.last (playLine history)

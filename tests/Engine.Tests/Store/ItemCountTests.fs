@@ -1,71 +1,99 @@
 module LsmFs.Engine.Tests.ItemCountTests
 
+open System
 open Expecto
 open LsmFs.Engine
 open LsmFs.Engine.Tests.Generators
-open LsmFs.Engine.Tests.ManifestGenerators
+open LsmFs.Engine.Tests.StoreModel
 
-/// A table with these many entries and tombstones whose newest write is `sequence`.
-let private table (sequence: uint64) (entries: int64) (tombstones: int64) (latestExpiry: uint32) : TableMeta =
-    let table = tableOf sequence "a"B "z"B 1000L
+let private now = 1_000_000u
 
-    {
-        table with
-            Properties = {
-                table.Properties with
-                    EntryCount = entries
-                    TombstoneCount = tombstones
-                    LatestExpirySeconds = latestExpiry
-            }
-    }
+let private write (index: int) (value: byte[] voption) (expiry: uint32) : Write = {
+    WriteKey = Text.Encoding.ASCII.GetBytes $"key %06d{index}"
+    WriteValue = value
+    WriteFlags = 0u
+    WriteExpirySeconds = expiry
+    WriteCas = 0UL
+    WriteMarks = EntryMarks.None
+}
 
-let private estimate (tables: TableMeta list) (flush: FlushState) (lastSequence: uint64) : int64 =
-    let version = { Levels = [| Array.ofList tables; [||] |] }
-    let memtable = Memtable.Create(ChunkPool(4096, 4096L))
+let private put (index: int) : Write = write index (ValueSome [| byte index |]) 0u
+let private delete (index: int) : Write = write index ValueNone 0u
 
-    let snapshot =
-        Snapshot.recovered
-            memtable
-            (FileNumber 1UL)
-            [||]
-            version
-            (fun _ -> Unchecked.defaultof<Table>)
-            flush
-            (SequenceNumber lastSequence)
+/// Commits writes, a few at a time, and every so often flushes and compacts what is due.
+let private commit (store: Store) (writes: Write seq) : unit =
+    for chunk in Seq.chunkBySize 50 writes do
+        store.Commit(List.ofArray chunk, ValueNone, now)
 
-    ItemCount.estimate snapshot 1000u
+        if store.Snapshot.Active.SizeBytes > options.MemtableSizeBytes * 4L then
+            store.Freeze()
+            store.Flush now
+            store.Compact now |> ignore
 
-let private flushed (through: uint64) : FlushState = { Through = SequenceNumber through; PendingAtSeconds = 0u }
+let private exact (store: Store) : int64 =
+    let count, isWhole = store.CountItems(now, Int64.MaxValue, 1)
+    Expect.isTrue isWhole "counted whole"
+    count
+
+/// Fails unless a count by walks is within so many per cent of the truth.
+let private expectNear (percent: int64) (expected: int64) (store: Store) (what: string) : unit =
+    let count, isWhole = store.CountItems(now, 0L, 128)
+    Expect.isFalse isWhole "projected"
+    Expect.equal (exact store) expected what
+
+    Expect.isLessThanOrEqual
+        (abs (count - expected) * 100L)
+        (percent * expected)
+        $"%s{what}: %d{count}, not %d{expected}"
+
+/// Keys in an order of chance, each `times` times.
+let private shuffled (seed: int) (count: int) (times: int) : int[] =
+    let all = Array.init (count * times) (fun index -> index % count)
+    Random(seed).Shuffle all
+    all
 
 [<Tests>]
 let tests =
     testList "ItemCount" [
-        test "nothing was ever written" { Expect.equal (estimate [] FlushState.none 0UL) 0L "none" }
+        test "invariant 1: keys overwritten and deleted in a memtable count once, or not at all" {
+            let store = Store()
+            Expect.equal (exact store) 0L "nothing was ever written"
 
-        test "writes that are in no table yet count one each" {
-            Expect.equal (estimate [ table 60UL 50L 0L 0u ] FlushState.none 65UL) 55L "50 and 5"
+            for round in 0..9_999 do
+                store.Commit([ put (round % 5) ], ValueNone, now)
+
+            Expect.equal (exact store) 5L "five keys"
+            store.Commit([ delete 3; delete 77 ], ValueNone, now)
+            Expect.equal (exact store) 4L "one deleted, and one that was never there"
+            store.Commit([ write 9 (ValueSome "x"B) (now + 1u); write 1 (ValueSome "x"B) now ], ValueNone, now)
+            Expect.equal (exact store) 4L "one that will expire, and one that has"
+            store.Freeze()
+            store.Flush now
+            Expect.equal (exact store) 4L "in a table"
+            store.Commit([ put 0; put 1 ], ValueNone, now)
+            Expect.equal (exact store) 5L "over a table"
+            store.Commit([], ValueSome 0u, now)
+            Expect.equal (exact store) 0L "flushed"
+            store.Commit([ put 0 ], ValueNone, now)
+            Expect.equal (exact store) 1L "written again"
+            store.Commit([], ValueSome(now + 1u), now)
+            Expect.equal (exact store) 1L "a flush that waits"
+            Expect.equal (store.CountItems(now + 1u, Int64.MaxValue, 1)) (0L, true) "and comes due"
         }
 
-        test "a tombstone is no item, and hides one" {
-            Expect.equal (estimate [ table 60UL 10L 4L 0u; table 50UL 50L 0L 0u ] FlushState.none 60UL) 52L "6 and 46"
-
-            Expect.equal (estimate [ table 9UL 4L 4L 0u ] FlushState.none 9UL) 0L "never below zero"
-        }
-
-        test "what is flushed counts no more" {
-            let tables = [ table 60UL 10L 0L 0u; table 50UL 50L 0L 0u ]
-            Expect.equal (estimate tables (flushed 50UL) 60UL) 10L "the older table"
-            Expect.equal (estimate tables (flushed 61UL) 61UL) 0L "all"
-            Expect.equal (estimate tables (flushed 61UL) 64UL) 3L "all but what came later"
-
-            let due: FlushState = { flushed 0UL with PendingAtSeconds = 1000u }
-            let pending: FlushState = { flushed 0UL with PendingAtSeconds = 1001u }
-            Expect.equal (estimate tables due 60UL) 0L "a flush whose time has come"
-            Expect.equal (estimate tables pending 60UL) 60L "one that waits"
-        }
-
-        test "a table that has expired whole counts no more" {
-            let tables = [ table 60UL 10L 0L 1000u; table 50UL 50L 0L 1001u ]
-            Expect.equal (estimate tables FlushState.none 60UL) 50L "the one that goes on"
+        test "invariant 2: a count by walks is near what there is" {
+            let count = 20_000
+            let seed = Random.Shared.Next()
+            let store = Store()
+            commit store (Seq.init count put)
+            expectNear 1L (int64 count) store $"seed %d{seed}: written once, in order"
+            commit store (shuffled seed count 3 |> Seq.map put)
+            expectNear 5L (int64 count) store $"seed %d{seed}: overwritten"
+            commit store (shuffled (seed + 1) count 1 |> Seq.filter (fun index -> index % 2 = 0) |> Seq.map delete)
+            expectNear 5L (int64 count / 2L) store $"seed %d{seed}: half of them deleted, here and there"
+            commit store (Seq.init (count / 2) delete)
+            expectNear 10L (int64 count / 4L) store $"seed %d{seed}: the first half deleted"
+            store.Commit([], ValueSome 0u, now)
+            Expect.equal (store.CountItems(now, 0L, 128) |> fst) 0L "flushed"
         }
     ]

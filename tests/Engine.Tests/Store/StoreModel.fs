@@ -303,6 +303,19 @@ type Store() =
 
         step
 
+    /// The number of items of the newest snapshot, by so many walks when it has more entries than `wholeEntryCountMax`, and whether it is exact.
+    member _.CountItems(now: uint32, wholeEntryCountMax: int64, walkCount: int) : int64 * bool =
+        let count = ItemCount(snapshot, now, wholeEntryCountMax, walkCount)
+
+        while count.Advance() = SourceState.NeedsBlock do
+            let wanted = count.Wanted
+            let file = tables[wanted.Table.Number]
+            Array.Copy(file, wanted.Handle.OffsetBytes, wanted.Destination, 0L, int64 wanted.Handle.LengthBytes)
+            Expect.isOk (count.Supply()) "the blocks are whole"
+
+        Expect.isLessThanOrEqual count.Result (max 0L count.AtMost) "no more than there may be"
+        count.Result, count.IsWhole
+
     /// All that a scan of the newest snapshot shows, as encoded entries.
     member _.Scan(now: uint32, bounds: KeyBounds) : byte[] list =
         let scan = Scan(snapshot, now, bounds, 300)

@@ -98,6 +98,11 @@ let private check (store: Store) (keys: string seq) (now: uint32) (expected: Exp
 
     Expect.equal (scanned KeyBounds.all) live "a scan shows what is live, in order"
 
+    Expect.equal
+        (store.CountItems(now, Int64.MaxValue, 1))
+        (int64 live.Length, true)
+        "invariant 1 of ItemCount: a whole count is exact"
+
     // Neighbours in the list of keys are no neighbours in the store, so these are narrow, wide and empty ranges.
     for from, until in keys |> Seq.truncate 6 |> Seq.pairwise do
         let isWithin (key, _, _, _) = String.CompareOrdinal(key, from) >= 0 && String.CompareOrdinal(key, until) < 0

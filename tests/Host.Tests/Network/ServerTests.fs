@@ -77,7 +77,7 @@ let private engineStatistics (setting: Setting) =
 
     Expect.isGreaterThan (float after["write_amplification"]) 0.0 "write amplification"
     use plain = new Client(served.Port)
-    Expect.equal (statistics plain |> Map.tryFind "curr_items") (Some "1") "items, about"
+    Expect.equal (statistics plain |> Map.tryFind "curr_items") (Some "1") "items"
 
 let private counts (setting: Setting) =
     use served = new Served(setting)
@@ -109,6 +109,8 @@ let private counts (setting: Setting) =
             "cas_badval", "1"
             // The number is written over the old one.
             "total_items", "2"
+            // The other one was expired from the start.
+            "curr_items", "1"
             "curr_connections", "1"
             "total_connections", "1"
             "threads", "2"

@@ -252,6 +252,38 @@ let tests =
 
                     check store))
 
+        testCase "items are counted once each, in memory at once, and in tables soon" (fun () ->
+            withFolder (fun folder ->
+                let soon (store: Store) (expected: int64) (what: string) =
+                    SpinWait.SpinUntil((fun () -> store.CountItems() = expected), 20_000) |> Expect.isTrue what
+
+                let large = Options.ofBudget (64L <<< 20)
+
+                (use store = openSized large 3 Durability.Os TimeProvider.System folder
+                 store.CountItems() |> Expect.equal "nothing" 0L
+
+                 for round in 1..10_000 do
+                     apply store [ for number in 1..5 -> number, Some(BitConverter.GetBytes round) ]
+
+                 store.CountItems() |> Expect.equal "five keys, overwritten" 5L
+                 apply store [ 1, None; 9, None ]
+                 store.CountItems() |> Expect.equal "one of them deleted, and one that was not there" 4L)
+
+                (use store = openSized large 3 Durability.Os TimeProvider.System folder
+                 store.CountItems() |> Expect.equal "after a restart" 4L
+                 store.Flush()
+                 soon store 4L "in a table"
+                 apply store [ 1, Some "1"B; 2, Some "2"B; 3, None ]
+                 soon store 4L "over a table")
+
+                use store = openSized large 3 Durability.Os TimeProvider.System folder
+                let flush = DiskScript.Writes [ DiskScript.FlushAll ]
+                store.Submit flush
+                flush.Wait() |> Expect.isNone "accepted"
+                soon store 0L "all flushed"
+                apply store [ 7, Some "7"B ]
+                soon store 1L "one written after"))
+
         testCase "one store, one process: a second open is refused in one line" (fun () ->
             withFolder (fun folder ->
                 use _store = openStore folder
