@@ -17,10 +17,13 @@ internal enum Interest : byte
 /// The seam between a connection and the transport that carries its bytes. A channel belongs to one event loop and is used by
 /// that loop's turn only. No call blocks.
 /// </summary>
-internal abstract class Channel(ListenPoint listenPoint)
+internal abstract class Channel(Origin origin)
 {
+    /// <summary>Where the connection came in, and where it comes from.</summary>
+    public Origin Origin { get; } = origin;
+
     /// <summary>Where the connection came in.</summary>
-    public ListenPoint ListenPoint => listenPoint;
+    public ListenPoint ListenPoint => Origin.ListenPoint;
 
     /// <summary>What <see cref="Receive"/> returns when no bytes are there yet.</summary>
     public const int NothingNow = -1;

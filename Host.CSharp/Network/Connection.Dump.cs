@@ -2,14 +2,14 @@ using LsmFs.Engine;
 
 namespace LsmFs.Host;
 
-// `lru_crawler` and `stats cachedump`: lists of keys, which are sent piece by piece while everything behind them in the pipeline waits.
+// `lru_crawler`, `stats cachedump` and `stats conns`: lists, which are sent piece by piece while everything behind them in the pipeline waits.
 internal sealed partial class Connection
 {
     // Not null: a list is under way, and the commands behind it wait.
-    private KeyDump? _dump;
+    private Dump? _dump;
 
     /// <summary>A piece of the list is ready.</summary>
-    public void OnDumped(KeyDump dump)
+    public void OnDumped(Dump dump)
     {
         if (_isClosed || _dump != dump)
         {
@@ -77,7 +77,7 @@ internal sealed partial class Connection
     }
 
     /// <summary>The peer has taken everything: the next piece of the list is wanted.</summary>
-    private void ContinueDump(KeyDump dump)
+    private void ContinueDump(Dump dump)
     {
         if (channel.Interest != Interest.None)
         {

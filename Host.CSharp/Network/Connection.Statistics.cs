@@ -3,7 +3,7 @@ using LsmFs.Engine;
 
 namespace LsmFs.Host;
 
-// `stats`, but for the lists of keys.
+// `stats`; lists of keys and of connections are only begun here.
 internal sealed partial class Connection
 {
     /// <summary>Answers a `stats` line; false when it must wait.</summary>
@@ -18,7 +18,11 @@ internal sealed partial class Connection
         StatsRequest request = StatsRequestModule.understand(
             input.Slice(command.KeyOffset, command.KeysLength), server.Options.Restrictions);
 
-        if (request.Topic != StatsTopic.Cachedump)
+        if (request.Topic == StatsTopic.Conns)
+        {
+            _dump = new ConnectionDump(loop, this, request.Reply);
+        }
+        else if (request.Topic != StatsTopic.Cachedump)
         {
             _sendLength += ServerStatistics.Write(server, request, loop.SendBuffer.AsSpan(_sendLength));
         }
@@ -46,9 +50,9 @@ internal sealed partial class Connection
         StatsRequest request = StatsRequestModule.understand(
             input.Slice(command.KeyOffset, command.KeysLength), server.Options.Restrictions);
 
-        if (request.Topic == StatsTopic.Cachedump)
+        if (request.Topic is StatsTopic.Cachedump or StatsTopic.Conns)
         {
-            // Its lines are no statistics: there is no packet for them.
+            // As memcached has it.
             PutCode(ReplyCode.NotFound, Dialect.Binary, input);
             return true;
         }

@@ -62,6 +62,19 @@ internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlo
         _output is null && _awaited is null && _dump is null
         && !_isRefreshing && !_isDue && !_isWaiting && !_isFinished && !_isClosing && _pendingBytes < PendingBytesMax;
 
+    /// <summary>Where it came in, and where it comes from. Any thread.</summary>
+    public Origin Origin => channel.Origin;
+
+    /// <summary>What is true of it. Any thread: outside of a turn it may be a moment old.</summary>
+    public ConnectionFacts Facts =>
+        (_hasSpoken ? ConnectionFacts.HasSpoken : 0)
+        | (_wantedLength > _inputLength && _inputLength > 0 ? ConnectionFacts.AwaitsValue : 0)
+        | (_isDue ? ConnectionFacts.HasWork : 0)
+        | (_pendingCount > 0 || _isWaiting || _isRefreshing || _awaited is not null ? ConnectionFacts.AwaitsStore : 0)
+        | (_dump?.Facts ?? 0)
+        | (_output is not null ? ConnectionFacts.OwesReplies : 0)
+        | (_isClosing || _isFinished || _isClosed ? ConnectionFacts.IsClosing : 0);
+
     /// <summary>Begins to wait for the first command.</summary>
     public void Start()
     {

@@ -69,12 +69,13 @@ internal abstract class EventLoop : IDisposable
         _clock = server.Options.Clock;
         WorkMax = server.Options.RequestCountMaxPerTurn;
         NowSeconds = UnixTimeSeconds();
+        ClockSeconds = ReadClock();
     }
 
     /// <summary>Units of work of a connection before others get their turn.</summary>
     public int WorkMax { get; }
 
-    /// <summary>Seconds on a clock that nobody sets, as of this turn; it stands still where no idle connection is looked for.</summary>
+    /// <summary>Seconds on a clock that nobody sets, as of this turn; up to a second late where no idle connection is looked for.</summary>
     public long ClockSeconds { get; private set; }
 
     public Server Server { get; }
@@ -155,6 +156,7 @@ internal abstract class EventLoop : IDisposable
     {
         if (_connections.Remove(connection))
         {
+            Server.Connections.TryRemove(connection.Origin.Descriptor, out _);
             Server.Release();
         }
     }
@@ -207,6 +209,7 @@ internal abstract class EventLoop : IDisposable
     protected void Add(Connection connection)
     {
         _connections.Add(connection);
+        Server.Connections[connection.Origin.Descriptor] = connection;
         Counters.TotalConnections++;
         connection.Start();
     }
@@ -216,12 +219,15 @@ internal abstract class EventLoop : IDisposable
     {
         Volatile.Write(ref _turnThreadId, Environment.CurrentManagedThreadId);
         _turnCount++;
-        NowSeconds = UnixTimeSeconds();
+        uint nowSeconds = UnixTimeSeconds();
 
-        if (_idleTimeoutSeconds > 0)
+        // Without a timeout it is read once a second: turns are many.
+        if (_idleTimeoutSeconds > 0 || nowSeconds != NowSeconds)
         {
-            ClockSeconds = _clock.GetTimestamp() / _clock.TimestampFrequency;
+            ClockSeconds = ReadClock();
         }
+
+        NowSeconds = nowSeconds;
 
         while (_inbox.TryDequeue(out Action? work))
         {
@@ -271,6 +277,8 @@ internal abstract class EventLoop : IDisposable
 
         Volatile.Write(ref _turnThreadId, 0);
     }
+
+    private long ReadClock() => _clock.GetTimestamp() / _clock.TimestampFrequency;
 
     private static uint UnixTimeSeconds() => (uint)DateTimeOffset.UtcNow.ToUnixTimeSeconds();
 

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using LsmFs.Engine;
 
 namespace LsmFs.Host;
 
@@ -14,9 +15,23 @@ internal sealed class Listener : IDisposable
         Socket = point.Path is null
             ? Open(point.EndPoint ?? throw new ArgumentException("a listener needs an address or a path", nameof(point)), backlogCount)
             : UnixSocket.Open(point.Path, point.UnixMode, backlogCount, out _file);
+        Descriptor = Socket.Handle;
+        EndPoint = point.Path is null ? (IPEndPoint)Socket.LocalEndPoint! : null;
     }
 
     public Socket Socket { get; }
+
+    /// <summary>The socket's, also when it is closed.</summary>
+    public long Descriptor { get; }
+
+    /// <summary>The address of TCP that it is bound to.</summary>
+    public IPEndPoint? EndPoint { get; }
+
+    /// <summary>Whether its connections may have come in on any address of the machine.</summary>
+    public bool IsOnAllAddresses => EndPoint is not null && (EndPoint.Address.Equals(IPAddress.Any) || EndPoint.Address.Equals(IPAddress.IPv6Any));
+
+    /// <summary>What it listens on, as `stats conns` has it.</summary>
+    public string Address => EndPoint is null ? ConnectionListing.unixAddress(Point.Path!) : Origin.Text(EndPoint);
 
     /// <summary>Where it listens, as asked for.</summary>
     public ListenPoint Point { get; }

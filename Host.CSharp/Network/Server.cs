@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Net;
 using LsmFs.Cli;
@@ -63,6 +64,7 @@ public sealed class Server : IAsyncDisposable
         }
 
         Listener[] listeners = Listener.Open(options);
+        Listeners = listeners;
 
         for (int index = 0; index < socketLoops.Length; index++)
         {
@@ -119,6 +121,12 @@ public sealed class Server : IAsyncDisposable
 
     /// <summary>What the server was started with, the number of connections lowered to what the system allows.</summary>
     public ServerOptions Options { get; }
+
+    /// <summary>What it listens on.</summary>
+    internal IReadOnlyList<Listener> Listeners { get; }
+
+    /// <summary>The connections of all loops by their descriptors. A loop puts one in when it takes it over, and out before its descriptor is closed.</summary>
+    internal ConcurrentDictionary<long, Connection> Connections { get; } = new();
 
     /// <summary>The store that the server serves.</summary>
     internal Store Store { get; }

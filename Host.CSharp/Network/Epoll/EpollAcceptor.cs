@@ -101,7 +101,8 @@ internal sealed unsafe class EpollAcceptor : IAcceptor
 
     private void AcceptFrom(Listener listener)
     {
-        int listening = (int)listener.Socket.Handle;
+        int listening = (int)listener.Descriptor;
+        byte* name = stackalloc byte[SocketName.LengthMax];
 
         for (int count = 0; count < AcceptCountMaxPerEvent && !_isStopping; count++)
         {
@@ -117,12 +118,13 @@ internal sealed unsafe class EpollAcceptor : IAcceptor
                 return;
             }
 
-            int descriptor = Libc.accept4(listening, null, null, Libc.NonBlocking | Libc.CloseOnExec);
+            uint nameLength = SocketName.LengthMax;
+            int descriptor = Libc.accept4(listening, name, &nameLength, Libc.NonBlocking | Libc.CloseOnExec);
 
             if (descriptor >= 0)
             {
                 _isStarvedOfDescriptors = false;
-                Deal(descriptor, listener.Point);
+                Deal(descriptor, listener, new ReadOnlySpan<byte>(name, SocketName.LengthMax));
                 continue;
             }
 
@@ -196,8 +198,10 @@ internal sealed unsafe class EpollAcceptor : IAcceptor
         }
     }
 
-    private void Deal(int descriptor, ListenPoint point)
+    private void Deal(int descriptor, Listener listener, ReadOnlySpan<byte> peerName)
     {
+        ListenPoint point = listener.Point;
+
         if (_server.TryAdmit())
         {
             if (_server.IsTls(point))
@@ -206,13 +210,20 @@ internal sealed unsafe class EpollAcceptor : IAcceptor
                 return;
             }
 
+            var origin = new Origin(point, descriptor, null, null);
+
             if (point.Path is null)
             {
                 int one = 1;
                 Libc.setsockopt(descriptor, Libc.ProtocolTcp, Libc.TcpNoDelay, &one, sizeof(int));
+                origin = origin with
+                {
+                    Peer = SocketName.Parse(peerName),
+                    Local = listener.IsOnAllAddresses ? SocketName.Local(descriptor) : listener.EndPoint,
+                };
             }
 
-            _loops[_nextLoop].Accept(descriptor, point);
+            _loops[_nextLoop].Accept(descriptor, origin);
             _nextLoop = (_nextLoop + 1) % _loops.Length;
             return;
         }

@@ -3,7 +3,7 @@ using System.Runtime.InteropServices;
 namespace LsmFs.Host;
 
 /// <summary>A connected socket watched by an epoll loop. The key tells this channel's events from those of a closed one in the same slot.</summary>
-internal sealed unsafe class EpollChannel(EpollLoop loop, int descriptor, ListenPoint point, ulong key) : Channel(point)
+internal sealed unsafe class EpollChannel(EpollLoop loop, int descriptor, Origin origin, ulong key) : Channel(origin)
 {
     private bool _isWatched;
     private bool _isClosed;

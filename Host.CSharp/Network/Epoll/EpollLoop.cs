@@ -25,7 +25,7 @@ internal sealed class EpollLoop : EventLoop
     public void Start() => _thread.Start();
 
     /// <summary>Takes over an accepted socket. Any thread.</summary>
-    public void Accept(int descriptor, ListenPoint point) => Post(() => Open(descriptor, point));
+    public void Accept(int descriptor, Origin origin) => Post(() => Open(descriptor, origin));
 
     /// <summary>Lets the slot of a closed channel be used again; events of the old one no longer fit it.</summary>
     public void Free(ulong key)
@@ -108,7 +108,7 @@ internal sealed class EpollLoop : EventLoop
         }
     }
 
-    private void Open(int descriptor, ListenPoint point)
+    private void Open(int descriptor, Origin origin)
     {
         if (!_freeSlots.TryPop(out int slot))
         {
@@ -120,7 +120,7 @@ internal sealed class EpollLoop : EventLoop
             }
         }
 
-        var channel = new EpollChannel(this, descriptor, point, ((ulong)++_generation << 32) | (uint)slot);
+        var channel = new EpollChannel(this, descriptor, origin, ((ulong)++_generation << 32) | (uint)slot);
         channel.Connection = new Connection(this, channel);
         _slots[slot] = channel;
         Add(channel.Connection);

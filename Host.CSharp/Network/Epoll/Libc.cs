@@ -48,6 +48,9 @@ internal static unsafe partial class Libc
     [LibraryImport("libc", SetLastError = true)]
     public static partial int accept4(int descriptor, void* address, uint* addressLength, int flags);
 
+    [LibraryImport("libc")]
+    public static partial int getsockname(int descriptor, void* address, uint* addressLength);
+
     [LibraryImport("libc", SetLastError = true)]
     public static partial nint recv(int descriptor, byte* buffer, nint length, int flags);
 

@@ -20,7 +20,7 @@ internal sealed class SocketChannel : LoopChannel
     private bool _hasArrived;
     private bool _isClosed;
 
-    public SocketChannel(SocketLoop loop, Socket socket, ListenPoint point) : base(point)
+    public SocketChannel(SocketLoop loop, Socket socket, ListenPoint point) : base(Origin.Of(socket, point))
     {
         _loop = loop;
         _socket = socket;

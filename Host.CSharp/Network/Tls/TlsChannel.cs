@@ -37,7 +37,7 @@ internal sealed class TlsChannel : LoopChannel
     private bool _isClosed;
 
     public TlsChannel(SocketLoop loop, SslStream stream, Socket socket, ListenPoint point, TlsHandshakes handshakes)
-        : base(point)
+        : base(Origin.Of(socket, point))
     {
         _loop = loop;
         _stream = stream;
