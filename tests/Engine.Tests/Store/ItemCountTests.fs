@@ -92,7 +92,7 @@ let tests =
             commit store (shuffled (seed + 1) count 1 |> Seq.filter (fun index -> index % 2 = 0) |> Seq.map delete)
             expectNear 5L (int64 count / 2L) store $"seed %d{seed}: half of them deleted, here and there"
             commit store (Seq.init (count / 2) delete)
-            expectNear 10L (int64 count / 4L) store $"seed %d{seed}: the first half deleted"
+            expectNear 15L (int64 count / 4L) store $"seed %d{seed}: the first half deleted"
             store.Commit([], ValueSome 0u, now)
             Expect.equal (store.CountItems(now, 0L, 128) |> fst) 0L "flushed"
         }
