@@ -185,7 +185,11 @@ let private refreshed (files: Files) (served: Served) =
 let private withoutTls (setting: Setting) =
     use served = new Served(setting)
     use client = new Client(served.Port)
-    client.Expect("refresh_certs\r\nrefresh_certs noreply\r\nget a\r\n", "Error TLS not enabled\r\nError TLS not enabled\r\nEND\r\n")
+
+    client.Expect(
+        "refresh_certs\r\nrefresh_certs noreply\r\nget a\r\n",
+        "Error TLS not enabled\r\nError TLS not enabled\r\nEND\r\n"
+    )
 
 let private refuses (change: Files -> TlsOptions -> TlsOptions) (expected: string) =
     use files = new Files()
