@@ -202,3 +202,21 @@ module Parser =
                 parseSlowly valueLengthMax &state input &command
         else
             parseSlowly valueLengthMax &state input &command
+
+    /// The key of the `mg` at `position` of what follows a command, to be looked for ahead; empty when another command is there, only a part of one, or
+    /// a key in base64. `position` moves behind the line. O(line), no allocation.
+    let nextMetaKey (following: ReadOnlySpan<byte>) (position: byref<int>) : ReadOnlySpan<byte> =
+        let mutable state = ParserState()
+        let mutable command = Unchecked.defaultof<Command>
+        let rest = following.Slice position
+        let step = parse 0 &state rest &command
+
+        if
+            step.Kind = ParseStepKind.Parsed
+            && command.Verb = Verb.MetaGet
+            && command.Flags &&& uint32 MetaFlags.Base64Key = 0u
+        then
+            position <- position + step.ConsumedBytes
+            rest.Slice(command.KeyOffset, command.KeyLength)
+        else
+            ReadOnlySpan<byte>.Empty

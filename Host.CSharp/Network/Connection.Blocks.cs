@@ -85,9 +85,11 @@ internal sealed partial class Connection
         return _awaited is not null;
     }
 
-    /// <summary>The next key of a retrieval, or of the binary gets that follow each other; empty when there is none.</summary>
+    /// <summary>The next key of a retrieval, or of the binary gets or meta gets that follow each other; empty when there is none.</summary>
     private ReadOnlySpan<byte> NextKey(ReadOnlySpan<byte> keys, ref int position) =>
-        _isBinary ? BinaryParser.nextKey(keys, ref position) : Parser.nextKey(keys, ref position);
+        _isBinary ? BinaryParser.nextKey(keys, ref position)
+        : _retrieval.Verb != Verb.None ? Parser.nextKey(keys, ref position)
+        : Parser.nextMetaKey(keys, ref position);
 
     /// <summary>The command that needed the blocks is done with.</summary>
     private void ReleaseBlocks()

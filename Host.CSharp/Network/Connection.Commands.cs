@@ -140,8 +140,8 @@ internal sealed partial class Connection
             case Verb.LruCrawler when TryCrawl(in command, input):
                 break;
 
-            case var verb when Decision.isFetch(in command) ? TryFetch(in command, input, Following(received, length))
-                : Decision.isWrite(verb) && TryCollect(in command, input, Following(received, length)):
+            case var verb when Decision.isFetch(in command) ? TryFetch(in command, input, Following(in command, received, length))
+                : Decision.isWrite(verb) && TryCollect(in command, input, Following(in command, received, length)):
                 break;
 
             default:
@@ -152,8 +152,9 @@ internal sealed partial class Connection
         return true;
     }
 
-    /// <summary>Where keys that may be looked for ahead are: in the packets behind this one.</summary>
-    private ReadOnlySpan<byte> Following(ReadOnlySpan<byte> received, int length) => _isBinary ? received[length..] : default;
+    /// <summary>Where keys that may be looked for ahead are: in the packets behind this one, or the lines behind a meta command.</summary>
+    private static ReadOnlySpan<byte> Following(in Command command, ReadOnlySpan<byte> received, int length) =>
+        command.Dialect == Dialect.Text ? default : received[length..];
 
     /// <summary>Collects a write; false when it must be tried again.</summary>
     private bool TryCollect(in Command command, ReadOnlySpan<byte> input, ReadOnlySpan<byte> following)

@@ -255,6 +255,30 @@ let tests =
             Expect.equal (Recency.slotOf bits neighbour) (Recency.slotOf bits number) "the next entry of the slot"
             Expect.equal (Recency.unpack bits neighbour slot 5u) unknown "is not known"
 
+        testCase "keys ahead are those of the mg lines that follow each other"
+        <| fun () ->
+            let keysOf (following: string) = [
+                let bytes = latin following
+                let mutable position = 0
+                let mutable key = ofLatin (Parser.nextMetaKey (span bytes) &position)
+
+                while key <> "" do
+                    key
+                    key <- ofLatin (Parser.nextMetaKey (span bytes) &position)
+            ]
+
+            for following, keys in
+                [
+                    "mg a\r\nmg bb v T30\nmn\r\nmg c\r\n", [ "a"; "bb" ]
+                    "mg a v\r\nmg b", [ "a" ]
+                    "mg a\r\nmg YQ== b\r\n", [ "a" ]
+                    "mg a\r\nms b 1\r\nx\r\nmg c\r\n", [ "a" ]
+                    "mg a\r\nmg b v v\r\n", [ "a" ]
+                    "get a\r\n", []
+                    "", []
+                ] do
+                Expect.equal (keysOf following) keys following
+
         testCase "the table takes its part of the budget, and not too little or too much"
         <| fun () ->
             for budget, bits in [ 0L, 10; 64L <<< 20, 16; 1L <<< 30, 20; 1L <<< 50, 24 ] do

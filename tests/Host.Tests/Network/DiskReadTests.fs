@@ -184,6 +184,24 @@ let private manyKeys (setting: Setting) =
     client.Expect($"gat 0 %s{keys}\r\n", expected)
     Expect.equal "reads for what is in the cache" reads server.ReadCount
 
+let private manyMetaGets (setting: Setting) =
+    use server = cold setting
+    use client = server.Connect()
+    server.Hold()
+    let numbers = [ 0..100..900 ]
+
+    let lines = [ for number in numbers -> $"mg k%04d{number} v O%d{number}\r\n" ]
+
+    client.Send(String.concat "" lines + "mn\r\n")
+    // None of these reads ends before the last has begun.
+    server.AwaitReads numbers.Length
+    server.LetGo()
+
+    let expected =
+        String.concat "" [ for number in numbers -> $"VA 6 O%d{number}\r\n%06d{number}\r\n" ] + "MN\r\n"
+
+    Expect.equal "all values in order" expected (text (client.Receive expected.Length))
+
 let private joined (setting: Setting) =
     use server = cold setting
     let clients = [| for _ in 1..10 -> server.Connect() |]
@@ -402,6 +420,7 @@ let tests =
         everywhere "replies of a pipeline keep their order around a miss" pipeline
         everywhere "and so do those of meta commands" metaPipeline
         everywhere "the blocks of a command with many keys are read at once" manyKeys
+        everywhere "the blocks of mg lines that follow each other are read at the same time" manyMetaGets
         everywhere "connections that want the same block share its read" joined
         everywhere "writes that need the current value wait like reads" writesWait
         everywhere "a connection may be closed while it waits" closedWhileWaiting
