@@ -3,7 +3,7 @@ using LsmFs.Engine;
 
 namespace LsmFs.Host;
 
-// `stats`; lists of keys and of connections are only begun here.
+// `stats`; lists of keys and of connections, and what waits for the items to be counted, are only begun here.
 internal sealed partial class Connection
 {
     /// <summary>Answers a `stats` line; false when it must wait.</summary>
@@ -21,6 +21,10 @@ internal sealed partial class Connection
         if (request.Topic == StatsTopic.Conns)
         {
             _dump = new ConnectionDump(loop, this, request.Reply);
+        }
+        else if (StatisticsDump.IsFor(request))
+        {
+            _dump = new StatisticsDump(loop, this, request, []);
         }
         else if (request.Topic != StatsTopic.Cachedump)
         {
@@ -57,12 +61,17 @@ internal sealed partial class Connection
             return true;
         }
 
-        const int TextLengthMax = ServerStatistics.ReplyLengthMax;
-        byte[] buffer = ArrayPool<byte>.Shared.Rent(TextLengthMax + BinaryReply.statisticsLengthMax(TextLengthMax));
-        Span<byte> packets = buffer.AsSpan(TextLengthMax);
-        int length = ServerStatistics.Write(server, request, buffer);
-        Write(packets[..BinaryReply.writeStatistics(packets, input, buffer.AsSpan(0, length))]);
-        ArrayPool<byte>.Shared.Return(buffer);
+        if (StatisticsDump.IsFor(request))
+        {
+            _dump = new StatisticsDump(loop, this, request, input[..BinaryFormat.headerLength].ToArray());
+            return true;
+        }
+
+        byte[] lines = ArrayPool<byte>.Shared.Rent(ServerStatistics.ReplyLengthMax);
+        var packets = new ByteBuffer(ServerStatistics.ReplyLengthMax);
+        StatisticsDump.AppendPackets(packets, input, lines.AsSpan(0, ServerStatistics.Write(server, request, lines)));
+        Write(packets.Written);
+        ArrayPool<byte>.Shared.Return(lines);
         return true;
     }
 }
