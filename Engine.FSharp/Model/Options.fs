@@ -78,9 +78,9 @@ module Options =
             Compression = Compression.Lz4
             TableSizeBytes = memtable |> max (8L * mebibyte) |> min (64L * mebibyte)
             BloomBitsPerKey = 10
-            LevelZeroTableCountTrigger = 4
-            LevelZeroTableCountMax = 12
-            LevelOneSizeBytes = memtable * 4L |> max (16L * mebibyte)
+            LevelZeroTableCountTrigger = 8
+            LevelZeroTableCountMax = 20
+            LevelOneSizeBytes = memtable * 8L |> max (32L * mebibyte)
             LevelSizeMultiplier = 8
             LevelCount = 7
         }

@@ -63,7 +63,7 @@ module Pacing =
             ExcessAllowedBytes =
                 let bottomBytes = Version.levelSizeBytes version (LevelScore.bottomLevel version)
                 let levelOneBytes = float options.LevelOneSizeBytes
-                min (4.0 * levelOneBytes) (levelOneBytes + float bottomBytes / 16.0)
+                min (2.0 * levelOneBytes) (levelOneBytes / 2.0 + float bottomBytes / 16.0)
         }
 
     /// Why writes have to wait: so that memory and level 0 stay bounded. `fill` is how full the active memtable is, from 0 to 1.
