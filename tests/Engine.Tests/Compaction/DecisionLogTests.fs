@@ -38,6 +38,7 @@ let private options = {
         MemtableSizeBytes = 6000L
         TableSizeBytes = 3000L
         LevelZeroTableCountTrigger = 2
+        LevelZeroTableCountMax = 12
         LevelOneSizeBytes = 6000L
         LevelSizeMultiplier = 3
 }

@@ -24,6 +24,7 @@ type Script = { Name: string; Given: string list; Expected: string list }
 let private defaults = {
     Options.ofBudget (64L <<< 20) with
         LevelZeroTableCountTrigger = 2
+        LevelZeroTableCountMax = 12
         LevelOneSizeBytes = 1000L
         LevelSizeMultiplier = 10
         LevelCount = 4

@@ -6,7 +6,11 @@ open LsmFs.Engine
 open LsmFs.Engine.Tests.Generators
 open LsmFs.Engine.Tests.ManifestGenerators
 
-let private options = Options.ofBudget (64L <<< 20)
+let private options = {
+    Options.ofBudget (64L <<< 20) with
+        LevelZeroTableCountTrigger = 4
+        LevelZeroTableCountMax = 12
+}
 
 /// Any debt: a multiple of what is in order.
 let private debtOf (levelZeroCount: int) (excess: float) : CompactionDebt = {
