@@ -95,10 +95,10 @@ module Authentication =
     [<Literal>]
     let credentialCountMax = 8
 
-    let private stepOf (kind: AuthenticationStepKind) : AuthenticationStep = {
+    let internal stepOf (kind: AuthenticationStepKind) (reply: ReplyCode) (consumedBytes: int) : AuthenticationStep = {
         Kind = kind
-        Reply = ReplyCode.None
-        ConsumedBytes = 0
+        Reply = reply
+        ConsumedBytes = consumedBytes
         WantedBytes = 0
         UserOffset = 0
         UserLength = 0
@@ -106,16 +106,13 @@ module Authentication =
         PasswordLength = 0
     }
 
-    let private needMoreOf (wantedBytes: int) = {
-        stepOf AuthenticationStepKind.NeedMore with
+    let internal needMoreOf (wantedBytes: int) : AuthenticationStep = {
+        stepOf AuthenticationStepKind.NeedMore ReplyCode.None 0 with
             WantedBytes = wantedBytes
     }
 
-    let private answerOf (reply: ReplyCode) (consumedBytes: int) = {
-        stepOf AuthenticationStepKind.Answer with
-            Reply = reply
-            ConsumedBytes = consumedBytes
-    }
+    let private answerOf (reply: ReplyCode) (consumedBytes: int) =
+        stepOf AuthenticationStepKind.Answer reply consumedBytes
 
     /// The bytes that a `set` announces; -1 when the line is something else.
     let private announced (line: ReadOnlySpan<byte>) : int64 =
@@ -145,8 +142,7 @@ module Authentication =
             answerOf ReplyCode.BadAuthenticationFormat (finish + 2)
         else
             {
-                stepOf AuthenticationStepKind.Check with
-                    ConsumedBytes = finish + 2
+                stepOf AuthenticationStepKind.Check ReplyCode.None (finish + 2) with
                     UserOffset = start
                     UserLength = userLength
                     PasswordOffset = start + userLength + 1
@@ -162,15 +158,9 @@ module Authentication =
         if lineEnd < 0 && input.Length <= ProtocolLimits.lineLengthMax then
             needMoreOf 0
         elif lineEnd < 0 || consumed < lineBytesMin then
-            stepOf AuthenticationStepKind.Close
+            stepOf AuthenticationStepKind.Close ReplyCode.None 0
         else
-            let lineLength =
-                if input[lineEnd - 1] = carriageReturn then
-                    lineEnd - 1
-                else
-                    lineEnd
-
-            match announced (input.Slice(0, lineLength)) with
+            match announced (CommandLine.textOf input lineEnd) with
             | -1L -> answerOf ReplyCode.Unauthenticated consumed
             | length when length > int64 tokenLengthMax -> answerOf ReplyCode.AuthenticationTooLong consumed
             | length when input.Length < consumed + int length + 2 -> needMoreOf (consumed + int length + 2)

@@ -22,24 +22,8 @@ module BinaryAuthentication =
     // A byte string literal is a new array each time it is evaluated.
     let private plain = "PLAIN"B
 
-    let private stepOf (kind: AuthenticationStepKind) (reply: ReplyCode) (consumedBytes: int) : AuthenticationStep = {
-        Kind = kind
-        Reply = reply
-        ConsumedBytes = consumedBytes
-        WantedBytes = 0
-        UserOffset = 0
-        UserLength = 0
-        PasswordOffset = 0
-        PasswordLength = 0
-    }
-
-    let private needMoreOf (wantedBytes: int) = {
-        stepOf AuthenticationStepKind.NeedMore ReplyCode.None 0 with
-            WantedBytes = wantedBytes
-    }
-
     let private closeWith (reply: ReplyCode) =
-        stepOf AuthenticationStepKind.AnswerAndClose reply BinaryFormat.headerLength
+        Authentication.stepOf AuthenticationStepKind.AnswerAndClose reply BinaryFormat.headerLength
 
     /// A whole packet of `sasl auth`: its value from `start` to `finish`.
     let private check (input: ReadOnlySpan<byte>) (mechanism: ReadOnlySpan<byte>) (start: int) (finish: int) =
@@ -49,14 +33,14 @@ module BinaryAuthentication =
 
         if mechanism.SequenceEqual(ReadOnlySpan<byte> plain) && userStart > 0 && userLength >= 0 then
             {
-                stepOf AuthenticationStepKind.Check ReplyCode.None finish with
+                Authentication.stepOf AuthenticationStepKind.Check ReplyCode.None finish with
                     UserOffset = start + userStart
                     UserLength = userLength
                     PasswordOffset = start + userStart + userLength + 1
                     PasswordLength = value.Length - userStart - userLength - 1
             }
         else
-            stepOf AuthenticationStepKind.Failure (Authentication.answer false) finish
+            Authentication.stepOf AuthenticationStepKind.Failure (Authentication.answer false) finish
 
     let private stepOfPacket (input: ReadOnlySpan<byte>) : AuthenticationStep =
         let opcode = BinaryFormat.opcode input
@@ -71,8 +55,10 @@ module BinaryAuthentication =
             match opcode with
             | BinaryOpcode.Version
             | BinaryOpcode.SaslMechanisms when announced > 0u -> closeWith ReplyCode.BadCommandLineFormat
-            | BinaryOpcode.Version -> stepOf AuthenticationStepKind.Version ReplyCode.None BinaryFormat.headerLength
-            | BinaryOpcode.SaslMechanisms -> stepOf AuthenticationStepKind.Answer ReplyCode.Ok BinaryFormat.headerLength
+            | BinaryOpcode.Version ->
+                Authentication.stepOf AuthenticationStepKind.Version ReplyCode.None BinaryFormat.headerLength
+            | BinaryOpcode.SaslMechanisms ->
+                Authentication.stepOf AuthenticationStepKind.Answer ReplyCode.Ok BinaryFormat.headerLength
             | BinaryOpcode.SaslAuth
             | BinaryOpcode.SaslStep when
                 extrasLength > 0
@@ -87,10 +73,10 @@ module BinaryAuthentication =
                 let finish = keyEnd + int valueLength
 
                 if input.Length < finish then
-                    needMoreOf finish
+                    Authentication.needMoreOf finish
                 elif opcode = BinaryOpcode.SaslStep then
                     // PLAIN has a single step.
-                    stepOf AuthenticationStepKind.Failure (Authentication.answer false) finish
+                    Authentication.stepOf AuthenticationStepKind.Failure (Authentication.answer false) finish
                 else
                     check input (input.Slice(BinaryFormat.headerLength, keyLength)) keyEnd finish
             | _ -> closeWith (Authentication.answer false)
@@ -98,10 +84,10 @@ module BinaryAuthentication =
     /// What to do with the bytes that a client has sent since it was last answered. O(bytes), no allocation.
     let step (input: ReadOnlySpan<byte>) : AuthenticationStep =
         if input.IsEmpty then
-            needMoreOf 0
+            Authentication.needMoreOf 0
         elif input[0] <> BindingProtocol.binaryMagic then
-            stepOf AuthenticationStepKind.Close ReplyCode.None 0
+            Authentication.stepOf AuthenticationStepKind.Close ReplyCode.None 0
         elif input.Length < BinaryFormat.headerLength then
-            needMoreOf BinaryFormat.headerLength
+            Authentication.needMoreOf BinaryFormat.headerLength
         else
             stepOfPacket input

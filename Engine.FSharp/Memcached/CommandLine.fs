@@ -386,6 +386,16 @@ module internal CommandLine =
         else
             rejected ReplyCode.Error (Tokens.endInNoreply line tokens count 0) consumed
 
+    /// The line whose newline is at `lineEnd`, without its end. `lineEnd` is not 0.
+    let textOf (input: ReadOnlySpan<byte>) (lineEnd: int) : ReadOnlySpan<byte> =
+        input.Slice(
+            0,
+            (if input[lineEnd - 1] = carriageReturn then
+                 lineEnd - 1
+             else
+                 lineEnd)
+        )
+
     /// Parses the line whose newline is at `lineEnd`, and the value behind it.
     let parse
         (valueLengthMax: int)
@@ -399,14 +409,7 @@ module internal CommandLine =
         if consumed < lineBytesMin then
             rejected ReplyCode.BadCommandLineFormat false consumed
         else
-            let line =
-                input.Slice(
-                    0,
-                    (if input[lineEnd - 1] = carriageReturn then
-                         lineEnd - 1
-                     else
-                         lineEnd)
-                )
+            let line = textOf input lineEnd
 
             let nameLength =
                 match line.IndexOf space with

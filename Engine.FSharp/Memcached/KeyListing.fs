@@ -92,10 +92,7 @@ module KeyListing =
                 encoded[2] <- hexDigits[int value &&& 15]
 
     let private base64 (buffer: ByteBuffer) (key: ReadOnlySpan<byte>) : unit =
-        let mutable consumed = 0
-        let mutable written = 0
-        let text = buffer.Reserve(Base64.GetMaxEncodedToUtf8Length key.Length)
-        Base64.EncodeToUtf8(key, text, &consumed, &written) |> ignore
+        MetaKey.encode key (buffer.Reserve(Base64.GetMaxEncodedToUtf8Length key.Length)) |> ignore
 
     /// Appends the line of an item in a `metadump`. O(key), no allocation beside the buffer's.
     let appendMetadump (buffer: ByteBuffer) (entry: Entry) (access: Access) : unit =

@@ -8,6 +8,7 @@ namespace LsmFs.Engine
 // Also the keys in base64, which are read as generously as memcached reads them.
 
 open System
+open System.Buffers.Text
 open Microsoft.FSharp.NativeInterop
 
 /// The flags of a meta command as a set.
@@ -112,6 +113,13 @@ module MetaKey =
             padding
         else
             -1
+
+    /// Writes a key in base64; returns the length. `target` has room for it.
+    let encode (key: ReadOnlySpan<byte>) (target: Span<byte>) : int =
+        let mutable consumed = 0
+        let mutable written = 0
+        Base64.EncodeToUtf8(key, target, &consumed, &written) |> ignore
+        written
 
     /// Decodes a key; returns its length, 0 when it is none. As in memcached, characters of other alphabets are passed over, and what follows the group with
     /// the padding is not looked at. `target` has three quarters of the text's length.

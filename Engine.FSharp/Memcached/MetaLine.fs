@@ -138,15 +138,7 @@ module internal MetaLine =
         : ParseStep =
         let consumed = lineEnd + 1
 
-        let line =
-            input.Slice(
-                0,
-                (if input[lineEnd - 1] = carriageReturn then
-                     lineEnd - 1
-                 else
-                     lineEnd)
-            )
-
+        let line = CommandLine.textOf input lineEnd
         let mutable position = 2
         let key = Tokens.next line &position
         let keyOffset = position - key.Length

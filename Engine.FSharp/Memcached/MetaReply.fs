@@ -8,7 +8,6 @@ namespace LsmFs.Engine
 //   ME <key> <name>=<value>*\r\n              me
 
 open System
-open System.Buffers.Text
 open System.Runtime.CompilerServices
 
 /// What a reply can say of an item.
@@ -79,10 +78,7 @@ module internal MetaReply =
 
     let private key (target: Span<byte>) (position: byref<int>) (key: ReadOnlySpan<byte>) (isBinary: bool) : unit =
         if isBinary then
-            let mutable consumed = 0
-            let mutable written = 0
-            Base64.EncodeToUtf8(key, target.Slice position, &consumed, &written) |> ignore
-            position <- position + written
+            position <- position + MetaKey.encode key (target.Slice position)
         else
             copy target &position key
 
@@ -183,6 +179,15 @@ module internal MetaReply =
     /// Whether a hit of this item sends its value.
     let sendsValue (command: inref<Command>) (entry: Entry) : bool = sendsValueOf &command entry.Cas
 
+    /// The first word of what went well, and the length of the value when it is sent.
+    let private outcome (target: Span<byte>) (position: byref<int>) (sendsValue: bool) (valueLength: int) : unit =
+        if sendsValue then
+            status target &position "VA"
+            put target &position 32uy
+            number target &position (uint64 valueLength)
+        else
+            status target &position "HD"
+
     let private writeHit
         (target: Span<byte>)
         (command: inref<Command>)
@@ -195,13 +200,7 @@ module internal MetaReply =
         : int =
         let mutable position = 0
 
-        if sendsValue then
-            status target &position "VA"
-            put target &position 32uy
-            number target &position (uint64 item.ValueLength)
-        else
-            status target &position "HD"
-
+        outcome target &position sendsValue item.ValueLength
         writeFlags target &position &command input ofGet item now
 
         if not item.IsNew && marks &&& EntryMarks.WinSent <> EntryMarks.None then
@@ -312,13 +311,7 @@ module internal MetaReply =
         let sendsNumber = MetaExecute.flagsOf &command &&& MetaFlags.ReturnValue <> MetaFlags.None
         let mutable position = 0
 
-        if sendsNumber then
-            status target &position "VA"
-            put target &position 32uy
-            number target &position (uint64 (Reply.digitCount change.Number))
-        else
-            status target &position "HD"
-
+        outcome target &position sendsNumber (Reply.digitCount change.Number)
         writeFlags target &position &command input ofArithmetic item now
         lineEnd target &position
 

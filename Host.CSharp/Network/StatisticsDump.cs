@@ -46,7 +46,8 @@ internal sealed class StatisticsDump(EventLoop loop, Connection connection, Stat
 
     private void AppendLines(ByteBuffer target)
     {
+        int start = target.Length;
         int length = ServerStatistics.Write(Loop.Server, request, target.Reserve(ServerStatistics.ReplyLengthMax));
-        target.Truncate(length);
+        target.Truncate(start + length);
     }
 }
