@@ -191,27 +191,6 @@ let private authenticated (paths: Map<string, string>) : unit =
     call "memccat" [] [ "greeting" ] 1 |> ignore
     server.StopCleanly()
 
-/// A test against LsmFs and one against memcached.
-let private onBoth
-    (name: string)
-    (what: string)
-    (tool: 'tool option)
-    (body: 'tool -> RestartableServer -> unit)
-    : Test =
-    testList name [
-        Peer.test "lsmfs" what tool (fun tool ->
-            use server = RestartableServer.LsmFs Tcp
-            body tool server)
-
-        Peer.test
-            "memcached"
-            $"{what} or memcached"
-            (Option.map2 (fun tool memcached -> tool, memcached) tool (Executable.tryFind "memcached"))
-            (fun (tool, memcached) ->
-                use server = RestartableServer.Memcached(memcached, Tcp)
-                body tool server)
-    ]
-
 [<Tests>]
 let tests =
     let tools = Peer.tryFindAll toolNames

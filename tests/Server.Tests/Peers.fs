@@ -193,3 +193,22 @@ type RestartableServer private (way: Way, keeps: bool, launch: RestartableServer
             stop
 
         RestartableServer.Started(new RestartableServer(way, false, launch))
+
+[<AutoOpen>]
+module BothServers =
+
+    /// A test against LsmFs and one against memcached.
+    let onBoth (name: string) (what: string) (tool: 'tool option) (body: 'tool -> RestartableServer -> unit) : Test =
+        testList name [
+            Peer.test "lsmfs" what tool (fun tool ->
+                use server = RestartableServer.LsmFs Tcp
+                body tool server)
+
+            Peer.test
+                "memcached"
+                $"{what} or memcached"
+                (Option.map2 (fun tool memcached -> tool, memcached) tool (Executable.tryFind "memcached"))
+                (fun (tool, memcached) ->
+                    use server = RestartableServer.Memcached(memcached, Tcp)
+                    body tool server)
+        ]

@@ -252,24 +252,6 @@ let private memcstat (tool: string) (server: RestartableServer) : unit =
 
 let private scripts = [ "/usr/share/memcached/scripts/memcached-tool" ] |> List.tryFind IO.File.Exists
 
-let private onBoth
-    (name: string)
-    (what: string)
-    (tool: string option)
-    (body: string -> RestartableServer -> unit)
-    : Test list = [
-    Peer.test name what tool (fun tool ->
-        use server = RestartableServer.LsmFs Tcp
-        body tool server)
-    Peer.test
-        $"{name}, memcached"
-        $"{what} or memcached"
-        (Option.map2 (fun tool memcached -> tool, memcached) tool (Executable.tryFind "memcached"))
-        (fun (tool, memcached) ->
-            use server = RestartableServer.Memcached(memcached, Tcp)
-            body tool server)
-]
-
 [<Tests>]
 let tests =
     testList "Statistics" [
@@ -278,7 +260,7 @@ let tests =
         Peer.test "the same commands move the same counters, and a reset ends them" "memcached" memcached sameCounters
         testCase "settings are those of the command line" settings
         testCase "verbosity changes what is logged" verbosity
-        yield! onBoth "memcached-tool" "memcached-tool" scripts memcachedTool
-        yield! onBoth "memcdump" "memcdump" (Executable.tryFind "memcdump") memcdump
-        yield! onBoth "memcstat" "memcstat" (Executable.tryFind "memcstat") memcstat
+        onBoth "memcached-tool" "memcached-tool" scripts memcachedTool
+        onBoth "memcdump" "memcdump" (Executable.tryFind "memcdump") memcdump
+        onBoth "memcstat" "memcstat" (Executable.tryFind "memcstat") memcstat
     ]

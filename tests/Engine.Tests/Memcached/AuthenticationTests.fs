@@ -62,8 +62,6 @@ let private trace (list: PasswordList) (pieces: byte[] list) : string list * int
 
     List.ofSeq said, keptMax
 
-let private single (bytes: byte[]) = bytes |> Array.map Array.singleton |> List.ofArray
-
 let private stored = "STORED\r\n"
 let private unauthenticated = "CLIENT_ERROR unauthenticated\r\n"
 let private failure = "CLIENT_ERROR authentication failure\r\n"

@@ -64,8 +64,6 @@ let private trace (pieces: byte[] list) : string list * int =
 
     List.ofSeq said, keptMax
 
-let private single (bytes: byte[]) = bytes |> Array.map Array.singleton |> List.ofArray
-
 let private auth (token: string) = request BinaryOpcode.SaslAuth "PLAIN" [||] token
 
 let private failure = "21 20 Auth failure."

@@ -53,8 +53,6 @@ let private trace (pieces: byte[] list) : string list * int * int64 =
 
     List.ofSeq steps, (if isClosed then 0 else unread.Length), (if isClosed then 0L else state.SwallowBytes)
 
-let private single (bytes: byte[]) = bytes |> Array.map Array.singleton |> List.ofArray
-
 let private parseOnce (bytes: byte[]) : struct (ParseStep * Command) =
     let mutable state = ParserState()
     let mutable command = Unchecked.defaultof<Command>

@@ -18,8 +18,6 @@ let private number (variable: string) (otherwise: unit -> int) : int =
     | true, number -> number
     | _ -> otherwise ()
 
-let private single (bytes: byte[]) = bytes |> Array.map Array.singleton |> List.ofArray
-
 let private cutAt (places: int list) (bytes: byte[]) : byte[] list =
     [ 0; bytes.Length ] @ places
     |> List.distinct

@@ -51,8 +51,6 @@ let trace (pieces: byte[] list) : string list * int * int64 =
 
     List.ofSeq steps, (if isClosed then 0 else unread.Length), (if isClosed then 0L else state.SwallowBytes)
 
-let private single (bytes: byte[]) = bytes |> Array.map Array.singleton |> List.ofArray
-
 /// One step on a fresh connection.
 let private parseOnce (bytes: byte[]) : struct (ParseStep * Command) =
     let mutable state = ParserState()

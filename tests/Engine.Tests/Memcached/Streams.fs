@@ -237,6 +237,9 @@ type Cuts = Cuts of int list
 
 let private cutsGen = Gen.listOf (Gen.choose (0, 400)) |> Gen.map Cuts
 
+/// The stream byte by byte.
+let single (bytes: byte[]) : byte[] list = bytes |> Array.map Array.singleton |> List.ofArray
+
 /// The stream in pieces.
 let pieces (Cuts lengths) (bytes: byte[]) : byte[] list =
     let rec go (offset: int) (lengths: int list) =

@@ -11,14 +11,6 @@ open Expecto
 open LsmFs.Host
 open LsmFs.Host.Tests.Served
 
-/// A clock that the test sets.
-type private TestClock() =
-    inherit TimeProvider()
-    let mutable seconds = 1000L
-    override _.TimestampFrequency = 1L
-    override _.GetTimestamp() = Volatile.Read &seconds
-    member _.Advance(count: int64) = Interlocked.Add(&seconds, count) |> ignore
-
 /// The name and value of every line, in order, and nothing behind the end.
 let private ask (client: Client) : (string * string) list =
     client.Send "stats conns\r\n"

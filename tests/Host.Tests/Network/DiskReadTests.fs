@@ -61,19 +61,7 @@ type ColdServer(setting: Setting, cacheSizeBytes: int64) =
             else
                 None)
 
-    let server =
-        Server.Start(
-            ServerOptions(
-                ListenPoints = [| ListenPoint(EndPoint = IPEndPoint(IPAddress.Loopback, 0)) |],
-                ThreadCount = 1,
-                ConnectionCountMax = 100,
-                ValueLengthMax = ProtocolLimits.valueLengthMaxDefault,
-                Version = "1.2.3",
-                Transport = setting.Transport
-            ),
-            store,
-            NullLogger.Instance
-        )
+    let server = start { setting with ThreadCount = 1; ConnectionCountMax = 100 } unrestricted store
 
     member _.Store = store
     member _.Server = server

@@ -10,14 +10,6 @@ open LsmFs.Engine
 open LsmFs.Host
 open LsmFs.Host.Tests.Served
 
-/// A clock that the test sets.
-type private TestClock() =
-    inherit TimeProvider()
-    let mutable seconds = 1000L
-    override _.TimestampFrequency = 1L
-    override _.GetTimestamp() = Volatile.Read &seconds
-    member _.Advance(count: int64) = Interlocked.Add(&seconds, count) |> ignore
-
 let private eventually (what: string) (condition: unit -> bool) =
     Expect.isTrue (SpinWait.SpinUntil(condition, 10_000)) what
 

@@ -15,19 +15,7 @@ let private serve (setting: Setting) (folder: string) (flushes: bool) (conversat
     use store =
         Store.Open(StoreOptions(DataFolder = folder, Durability = setting.Durability), NullLogger.Instance)
 
-    let server =
-        Server.Start(
-            ServerOptions(
-                ListenPoints = [| ListenPoint(EndPoint = IPEndPoint(IPAddress.Loopback, 0)) |],
-                ThreadCount = 1,
-                ConnectionCountMax = 10,
-                ValueLengthMax = ProtocolLimits.valueLengthMaxDefault,
-                Version = "1.2.3",
-                Transport = setting.Transport
-            ),
-            store,
-            NullLogger.Instance
-        )
+    let server = start { setting with ThreadCount = 1; ConnectionCountMax = 10 } unrestricted store
 
     use client = new Client(server.EndPoints[0].Port)
     conversation client

@@ -68,6 +68,41 @@ let onTransports (name: string) (body: Setting -> unit) : Test =
             testCase $"{transport}" (fun () -> body (setting transport Durability.Memory))
     ]
 
+/// A clock that the test sets.
+type TestClock() =
+    inherit TimeProvider()
+    let mutable seconds = 1000L
+    override _.TimestampFrequency = 1L
+    override _.GetTimestamp() = Volatile.Read &seconds
+    member _.Advance(count: int64) = Interlocked.Add(&seconds, count) |> ignore
+
+let unrestricted: Restrictions = { NoFlush = false; NoDump = false }
+
+/// A server on a store.
+let start (setting: Setting) (restrictions: Restrictions) (store: Store) : Server =
+    Server.Start(
+        ServerOptions(
+            ListenPoints = Array.ofList setting.ListenPoints,
+            ThreadCount = setting.ThreadCount,
+            ConnectionCountMax = setting.ConnectionCountMax,
+            RefusesAtLimit = setting.RefusesAtLimit,
+            IdleTimeoutSeconds = setting.IdleTimeoutSeconds,
+            RequestCountMaxPerTurn = setting.RequestCountMaxPerTurn,
+            Clock = setting.Clock,
+            ValueLengthMax = ProtocolLimits.valueLengthMaxDefault,
+            Version = "1.2.3",
+            Restrictions = restrictions,
+            Transport = setting.Transport,
+            Passwords =
+                (match setting.PasswordPath with
+                 | Some path -> PasswordFile(path, NullLogger.Instance)
+                 | None -> null),
+            Tls = Option.toObj setting.Tls
+        ),
+        store,
+        NullLogger.Instance
+    )
+
 /// A store and a server on a port that the system chose, with what else it is told; disposing stops both and removes the folder.
 type Served(setting: Setting, restrictions: Restrictions) =
     let folder = Directory.CreateTempSubdirectory("lsmfs-host-tests-").FullName
@@ -78,31 +113,9 @@ type Served(setting: Setting, restrictions: Restrictions) =
             NullLogger.Instance
         )
 
-    let server =
-        Server.Start(
-            ServerOptions(
-                ListenPoints = Array.ofList setting.ListenPoints,
-                ThreadCount = setting.ThreadCount,
-                ConnectionCountMax = setting.ConnectionCountMax,
-                RefusesAtLimit = setting.RefusesAtLimit,
-                IdleTimeoutSeconds = setting.IdleTimeoutSeconds,
-                RequestCountMaxPerTurn = setting.RequestCountMaxPerTurn,
-                Clock = setting.Clock,
-                ValueLengthMax = ProtocolLimits.valueLengthMaxDefault,
-                Version = "1.2.3",
-                Restrictions = restrictions,
-                Transport = setting.Transport,
-                Passwords =
-                    (match setting.PasswordPath with
-                     | Some path -> PasswordFile(path, NullLogger.Instance)
-                     | None -> null),
-                Tls = Option.toObj setting.Tls
-            ),
-            store,
-            NullLogger.Instance
-        )
+    let server = start setting restrictions store
 
-    new(setting: Setting) = new Served(setting, { NoFlush = false; NoDump = false })
+    new(setting: Setting) = new Served(setting, unrestricted)
 
     member _.Server = server
     member _.Store = store

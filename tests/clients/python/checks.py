@@ -16,6 +16,14 @@ def check(what, actual, expected=True):
         sys.exit(f"{what}: expected {expected!r:.200}, got {actual!r:.200}")
 
 
+def raises(error, act):
+    try:
+        act()
+    except error:
+        return True
+    return False
+
+
 def restart():
     """Has the server stopped and started again on its port."""
     print("restart", flush=True)

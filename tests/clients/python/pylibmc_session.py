@@ -4,7 +4,7 @@ import time
 
 import pylibmc
 
-from checks import check, end, options, keeps, restart, second, server
+from checks import check, end, options, keeps, raises, restart, second, server
 
 binary = "binary" in options
 behaviors = {"tcp_nodelay": True, "cas": True, "ketama": True}
@@ -18,14 +18,6 @@ client = connect(server)
 many = {f"many-{number}": number for number in range(300)}
 bytes_of_all_kinds = bytes(range(256)) * 4000
 longest = "k" * 250
-
-
-def raises(error, act):
-    try:
-        act()
-    except error:
-        return True
-    return False
 
 
 def fails(act):

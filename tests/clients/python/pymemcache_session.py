@@ -13,7 +13,7 @@ from pymemcache.client.retrying import RetryingClient
 from pymemcache.exceptions import MemcacheIllegalInputError, MemcacheServerError, MemcacheUnexpectedCloseError
 from pymemcache.serde import pickle_serde
 
-from checks import check, end, keeps, options, restart, second, server
+from checks import check, end, keeps, options, raises, restart, second, server
 
 tls = ssl.create_default_context(cafile=options[0]) if options else None
 patient = {"timeout": 20, "default_noreply": False, "tls_context": tls}
@@ -21,14 +21,6 @@ client = Client(server, **patient)
 many = {f"many-{number}": b"value %d" % number for number in range(1000)}
 binary = bytes(range(256)) * 4000
 longest = "k" * 250
-
-
-def raises(error, act):
-    try:
-        act()
-    except error:
-        return True
-    return False
 
 
 def values():
