@@ -1,6 +1,6 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
-using LsmFs.Load;
+using LsmFs.Results;
 
 namespace LsmFs.Embedded;
 

@@ -1,5 +1,5 @@
 using System.Globalization;
-using LsmFs.Load;
+using LsmFs.Results;
 
 namespace LsmFs.Embedded;
 

@@ -1,27 +1,10 @@
 using System.Globalization;
+using LsmFs.Results;
 
 namespace LsmFs.Load;
 
-/// <summary>Smallest, middle and largest of some numbers.</summary>
-public sealed record Spread(double Min, double Median, double Max)
-{
-    /// <summary>The spread of the numbers that are there; null when one is missing.</summary>
-    public static Spread? From(IReadOnlyCollection<double?> numbers)
-    {
-        if (numbers.Count == 0 || numbers.Any(number => number is null))
-        {
-            return null;
-        }
-        var sorted = numbers.Select(number => number!.Value).Order().ToArray();
-        var middle = sorted.Length / 2;
-        var median = sorted.Length % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-        return new Spread(sorted[0], median, sorted[^1]);
-    }
-}
-
 /// <summary>
-/// One workload on two servers in turn, A B A B. A ratio is A's figure divided by B's of the same round: neighbours in time share
-/// what else the machine was doing, so ratios are steadier than the figures.
+/// One workload on two servers in turn, A B A B. A ratio is A's figure divided by B's of the same round.
 /// </summary>
 public sealed record Comparison(string Name, IReadOnlyList<Measurement> A, IReadOnlyList<Measurement> B)
 {
@@ -51,7 +34,7 @@ public sealed record Comparison(string Name, IReadOnlyList<Measurement> A, IRead
         Spread.From(rounds.Select(figure).ToArray())?.Median;
 
     Spread? Ratio(Func<Measurement, double?> figure) =>
-        Spread.From(A.Zip(B, (a, b) => figure(a) / figure(b)).ToArray());
+        Spread.OfRatios([.. A.Select(figure)], [.. B.Select(figure)]);
 
     static void PrintRound(Measurement m)
     {

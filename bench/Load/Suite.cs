@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using LsmFs.Results;
 
 namespace LsmFs.Load;
 
