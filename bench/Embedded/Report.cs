@@ -111,7 +111,7 @@ internal static class Report
         void AddPlot(string what, string title, Func<PhaseResult, IReadOnlyList<(double, double)>> points)
         {
             var file = $"{fileStem}-{name.Replace(' ', '-')}-{what}.svg";
-            File.WriteAllText(file, Plot.Draw($"{name}: {title}", [.. runs.Zip(phases, (run, phase) => (Name(run), points(phase)))]));
+            File.WriteAllText(file, LinePlot.Draw($"{name}: {title}", [.. runs.Zip(phases, (run, phase) => (Name(run), points(phase)))]));
             output.WriteLine();
             output.WriteLine($"![{name}: {title}]({Path.GetFileName(file)})");
         }

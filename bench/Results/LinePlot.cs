@@ -1,17 +1,16 @@
 using System.Globalization;
 using System.Text;
 
-namespace LsmFs.Embedded;
+namespace LsmFs.Results;
 
 /// <summary>Lines over time as a small SVG.</summary>
-internal static class Plot
+public static class LinePlot
 {
     private const int Width = 720;
     private const int Height = 220;
     private const int Left = 64;
     private const int Bottom = 24;
     private const int Top = 24;
-    private static readonly string[] Colours = ["#1f77b4", "#d62728", "#17becf", "#ff7f0e", "#2ca02c", "#9467bd"];
 
     /// <summary>Draws series of (seconds, value), from zero up.</summary>
     public static string Draw(string title, IReadOnlyList<(string Name, IReadOnlyList<(double X, double Y)> Points)> series)
@@ -24,7 +23,7 @@ internal static class Plot
         double X(double x) => Left + (x / xMax * (Width - Left - 8));
         double Y(double y) => Height - Bottom - (y / yMax * (Height - Bottom - Top));
         Line($"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {Width} {Height}\" font-family=\"sans-serif\" font-size=\"11\">");
-        Line($"<rect width=\"{Width}\" height=\"{Height}\" fill=\"white\"/><text x=\"{Left}\" y=\"14\">{title}</text>");
+        Line($"<rect width=\"{Width}\" height=\"{Height}\" fill=\"white\"/><text x=\"{Left}\" y=\"14\">{Svg.Escape(title)}</text>");
         for (var tick = 0; tick <= 4; tick++)
         {
             Line($"<path d=\"M{Left} {Y(yMax * tick / 4):F1}H{Width - 8}\" stroke=\"#ddd\"/>");
@@ -34,10 +33,10 @@ internal static class Plot
 
         for (var index = 0; index < series.Count; index++)
         {
-            var (colour, (name, line)) = (Colours[index % Colours.Length], series[index]);
+            var (colour, (name, line)) = (Svg.Colour(index), series[index]);
             var path = string.Join('L', line.Select(point => string.Create(CultureInfo.InvariantCulture, $"{X(point.X):F1} {Y(point.Y):F1}")));
             Line($"<path d=\"M{path}\" fill=\"none\" stroke=\"{colour}\"/>");
-            Line($"<text x=\"{Width - 8 - (90 * (series.Count - 1 - index))}\" y=\"14\" text-anchor=\"end\" fill=\"{colour}\">{name}</text>");
+            Line($"<text x=\"{Width - 8 - (90 * (series.Count - 1 - index))}\" y=\"14\" text-anchor=\"end\" fill=\"{colour}\">{Svg.Escape(name)}</text>");
         }
 
         return svg.Append("</svg>\n").ToString();
