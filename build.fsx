@@ -184,6 +184,32 @@ let test (arguments: string list) : unit =
     if not refusals.IsEmpty then
         raise (BuildFailed("", 1))
 
+/// The tests that are worth hours, for so many minutes: hostile clients in long phases, then mixed load.
+let soak (arguments: string list) : unit =
+    let minutes =
+        match arguments with
+        | [] -> 30.
+        | [ "--minutes"; text ] ->
+            match Double.TryParse(text, Globalization.CultureInfo.InvariantCulture) with
+            | true, minutes when minutes > 0. -> minutes
+            | _ -> fail $"--minutes {text}: a number of minutes is wanted, such as 30"
+        | _ -> fail "soak takes --minutes N and nothing else"
+
+    let project = Path.Combine(root, "tests", "Server.Tests")
+    buildRelease project
+
+    Environment.SetEnvironmentVariable(
+        "LSMFS_SOAK_MINUTES",
+        minutes.ToString Globalization.CultureInfo.InvariantCulture
+    )
+
+    let counts =
+        [ "Hostile clients"; "Soak" ]
+        |> List.map (fun list -> runTests [ "--filter-test-list"; list ] project)
+
+    if counts |> List.exists (fun counts -> counts.Failed > 0) then
+        fail "the soak failed"
+
 let run (arguments: string list) : unit =
     buildRelease host
     let exitCode = execute hostProgram arguments
@@ -245,6 +271,7 @@ let target name summary run = { Name = name; Summary = summary; Run = run }
 let targets = [
     target "run" "build, then serve on 127.0.0.1:11211 with data in ./data; arguments are lsmfs's (-- --help)" run
     target "test" "build, check the format, run every test; arguments are Expecto's (-- --filter-test-list Wal)" test
+    target "soak" "mixed load, restarts, kills and hostile clients; -- --minutes 30, as many as you like" soak
     target "build" "build everything, Release" build
     target
         "bench"
