@@ -66,7 +66,9 @@ let print (last: SequenceNumber) (path: string) : SequenceNumber =
             printfn $"    {entry.Sequence}: {describe entry}"
             offset <- offset + entry.Length
 
-    if log.TornBytes > 0 then
+    if log.TornBytes > 0 && log.IsTailUnused then
+        printfn $"  {log.TornBytes} bytes of space for further groups"
+    elif log.TornBytes > 0 then
         printfn $"  {log.TornBytes} bytes of an unfinished group at the end: left by a crash, never acknowledged"
 
     last

@@ -206,12 +206,7 @@ module Check =
                 if replay.TornBytes = 0 then
                     []
                 else
-                    [
-                        corruption
-                            name
-                            replay.ValidLengthBytes
-                            $"it ends in {replay.TornBytes} bytes that are no whole record"
-                    ]
+                    [ corruption name replay.ValidLengthBytes (LogFile.describeTail bytes replay.ValidLengthBytes) ]
 
             let torn = tornBefore @ tornHere
 

@@ -120,7 +120,13 @@ module Salvage =
             Log = {
                 Number = number
                 Bytes = bytes
-                Replay = { Frames = frames; ValidLengthBytes = bytes.Length; TornBytes = 0; Seed = 0u }
+                Replay = {
+                    Frames = frames
+                    ValidLengthBytes = bytes.Length
+                    TornBytes = 0
+                    IsTailUnused = true
+                    Seed = 0u
+                }
             }
             Losses =
                 holes
@@ -128,11 +134,11 @@ module Salvage =
                 |> List.ofArray
             TornEnd =
                 match Array.tryLast torn with
-                | Some(struct (offset, length)) ->
+                | Some(struct (offset, _)) ->
                     ValueSome {
                         File = FileName.ofFile file
                         OffsetBytes = int64 offset
-                        Reason = $"it ends in {length} bytes that are no whole record"
+                        Reason = LogFile.describeTail bytes offset
                     }
                 | None -> ValueNone
         }

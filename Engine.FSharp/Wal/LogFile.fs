@@ -17,6 +17,7 @@ namespace LsmFs.Engine
 // Magics: "LSMFSWAL" for a write-ahead log, "LSMFSMAN" for a manifest, "LSMFSDEC" for a decision log. Integers are big-endian.
 // Both checksums of a frame continue from the header's checksum. It depends on the file number and on a salt that no client knows,
 // so neither a stale frame of another file nor a value made to look like a frame passes for one of this file.
+// Behind the last frame there may be zeros: space that was taken before it was needed.
 // Version rule: a reader refuses versions it does not know. The header is synced before the first frame is appended; a decision log is never synced.
 
 open System
@@ -41,8 +42,10 @@ type LogReplay = {
     Frames: Frame[]
     /// Bytes up to the end of the last whole frame; 0 when not even the header was finished.
     ValidLengthBytes: int
-    /// Bytes after it that a crash left behind: the beginning of a frame whose write was never confirmed.
+    /// Bytes after it that a crash left behind: the beginning of a frame whose write was never confirmed, or space for further frames.
     TornBytes: int
+    /// Whether these are zeros, so that nobody can have begun to write a frame.
+    IsTailUnused: bool
     /// The header's checksum, from which the checksums of further frames continue.
     Seed: uint32
 }
@@ -155,6 +158,18 @@ module LogFile =
         else
             "a record header is damaged"
 
+    let private isUnused (bytes: byte[]) (offset: int) : bool =
+        not (ReadOnlySpan<byte>(bytes, offset, bytes.Length - offset).ContainsAnyExcept 0uy)
+
+    /// What is to be said of the bytes behind the last whole frame.
+    let describeTail (bytes: byte[]) (offset: int) : string =
+        let length = bytes.Length - offset
+
+        if isUnused bytes offset then
+            $"it ends in {length} bytes of space for further records"
+        else
+            $"it ends in {length} bytes that are no whole record"
+
     let private replayFrames (file: string) (bytes: byte[]) (seed: uint32) : Result<LogReplay, Corruption> =
         let frames = ResizeArray<Frame>()
         let mutable offset = headerLength
@@ -174,6 +189,7 @@ module LogFile =
                 Frames = frames.ToArray()
                 ValidLengthBytes = offset
                 TornBytes = bytes.Length - offset
+                IsTailUnused = isUnused bytes offset
                 Seed = seed
             }
 
@@ -187,7 +203,13 @@ module LogFile =
             if ReadOnlySpan<byte>(bytes).ContainsAnyExcept 0uy && bytes.Length >= headerLength then
                 Corruption.at file 0L $"the header of the {nameOf kind} is missing"
             else
-                Ok { Frames = [||]; ValidLengthBytes = 0; TornBytes = bytes.Length; Seed = 0u }
+                Ok {
+                    Frames = [||]
+                    ValidLengthBytes = 0
+                    TornBytes = bytes.Length
+                    IsTailUnused = isUnused bytes 0
+                    Seed = 0u
+                }
         elif not (header.StartsWith(ReadOnlySpan<byte>(magicOf kind))) then
             Corruption.at file 0L $"this is not a {nameOf kind} of LsmFs (wrong magic)"
         elif Coding.readU32 header 28 <> Checksum.compute (header.Slice(0, 28)) then

@@ -158,6 +158,7 @@ internal sealed class Committer : IDisposable
                 _unsynced.ForEach(log => log.Sync());
             }
 
+            _log.Seal();
             _log.Sync();
             _store.Folder.Sync();
         }
@@ -443,7 +444,9 @@ internal sealed class Committer : IDisposable
         {
             SyncCut(_log);
             var isSync = _store.Options.Durability == Durability.Sync;
-            var next = LogWriter.Create(_store.Folder, LogKind.WriteAheadLog, number, durable: isSync);
+            // Before there is a next log: zeros at the end of any but the last would look like damage.
+            _log.Seal();
+            var next = LogWriter.Create(_store.Folder, LogKind.WriteAheadLog, number, durable: isSync, takesAhead: !isSync);
             if (isSync)
             {
                 _log.Dispose();

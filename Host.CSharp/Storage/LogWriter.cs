@@ -7,13 +7,21 @@ namespace LsmFs.Host;
 /// <summary>Appends frames to a log file. Not thread-safe.</summary>
 internal sealed class LogWriter : IDisposable
 {
+    private const long AheadBytesMin = 64 * 1024;
+    private const long AheadBytesMax = 2 * 1024 * 1024;
+
     private readonly ReservedFile _file;
+    // Whether space is taken before it is written to; not any more once that has failed.
+    private bool _takesAhead;
+    // Up to where the file is zeros behind the whole frames.
+    private long _takenBytes;
     // Whether an unfinished append may have left something behind the whole frames.
     private bool _hasTail;
 
-    private LogWriter(ReservedFile file, FileNumber number, uint seed, long lengthBytes)
+    private LogWriter(ReservedFile file, FileNumber number, uint seed, long lengthBytes, bool takesAhead)
     {
         _file = file;
+        _takesAhead = takesAhead;
         Number = number;
         Seed = seed;
         LengthBytes = lengthBytes;
@@ -41,9 +49,10 @@ internal sealed class LogWriter : IDisposable
 
     /// <summary>
     /// Creates a log file with its header. Header and name are durable on return when <paramref name="durable"/>. A file that could not be
-    /// completed is deleted again.
+    /// completed is deleted again. With <paramref name="takesAhead"/> the file is longer than what was appended, where that makes appends cheaper, until
+    /// <see cref="Seal"/>.
     /// </summary>
-    internal static LogWriter Create(DataFolder folder, LogKind kind, FileNumber number, bool durable)
+    internal static LogWriter Create(DataFolder folder, LogKind kind, FileNumber number, bool durable, bool takesAhead = false)
     {
         var name = kind.Tag switch
         {
@@ -64,7 +73,7 @@ internal sealed class LogWriter : IDisposable
                 folder.Sync();
             }
 
-            return new LogWriter(file, number, seed, header.Length);
+            return new LogWriter(file, number, seed, header.Length, takesAhead);
         }
         catch
         {
@@ -89,6 +98,11 @@ internal sealed class LogWriter : IDisposable
     internal void Append(ReadOnlySpan<byte> frame, SpaceUse? use)
     {
         CutTail();
+        if (_takesAhead && LengthBytes + frame.Length > _takenBytes)
+        {
+            TakeAhead(frame.Length);
+        }
+
         _file.Use = use;
         try
         {
@@ -113,6 +127,19 @@ internal sealed class LogWriter : IDisposable
         LengthBytes += frame.Length;
     }
 
+    /// <summary>Gives back the space that was taken and not needed: no frame follows.</summary>
+    internal void Seal()
+    {
+        CutTail();
+        _takesAhead = false;
+        if (_takenBytes > LengthBytes)
+        {
+            _file.SetLength(LengthBytes);
+        }
+
+        _takenBytes = 0;
+    }
+
     /// <summary>Makes all appended frames durable. After an exception the file must not be used again: what the disk holds is unknown.</summary>
     internal void Sync()
     {
@@ -127,6 +154,25 @@ internal sealed class LogWriter : IDisposable
         {
             _file.SetLength(LengthBytes);
             _hasTail = false;
+            _takenBytes = 0;
+        }
+    }
+
+    // In proportion to the log, so that a small one takes little that it may not need.
+    private void TakeAhead(int neededBytes)
+    {
+        var takenBytes = LengthBytes + neededBytes + Math.Clamp(LengthBytes / 4, AheadBytesMin, AheadBytesMax);
+        try
+        {
+            _takesAhead = _file.TryTakeAhead(takenBytes);
+            _takenBytes = takenBytes;
+        }
+        catch (IOException)
+        {
+            // The append that follows is told the reason if it has no space either, and may use the reserve. What was taken all the same is cut off first.
+            _takesAhead = false;
+            _hasTail = true;
+            CutTail();
         }
     }
 

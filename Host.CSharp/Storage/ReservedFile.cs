@@ -36,6 +36,8 @@ internal sealed class ReservedFile(StorageFile file, Reserve? reserve, SpaceUse 
 
     public override void Allocate(long lengthBytes) => file.Allocate(lengthBytes);
 
+    public override bool TryTakeAhead(long lengthBytes) => file.TryTakeAhead(lengthBytes);
+
     public override void Sync() => file.Sync();
 
     public override void StartWriteBack(long offsetBytes, long lengthBytes) => file.StartWriteBack(offsetBytes, lengthBytes);

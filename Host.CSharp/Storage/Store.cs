@@ -51,7 +51,7 @@ public sealed class Store : IDisposable
             _manifest.Rewrite();
             StoreRecovery.RemoveLeftovers(folder, recovered, oldestLog, log);
             FitCache(_current.Tables);
-            writer = options.Durability == Durability.Memory ? null : LogWriter.Create(folder, LogKind.WriteAheadLog, activeLog, durable: true);
+            writer = options.Durability == Durability.Memory ? null : LogWriter.Create(folder, LogKind.WriteAheadLog, activeLog, durable: true, takesAhead: options.Durability == Durability.Os);
             folder.Reserve.Opened();
         }
         catch

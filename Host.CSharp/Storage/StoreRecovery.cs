@@ -118,7 +118,7 @@ internal static class StoreRecovery
         {
             var file = StoreFile.NewLog(replayed.Number);
             folder.Settle(file, replayed.Replay.ValidLengthBytes);
-            if (replayed.Replay.TornBytes > 0)
+            if (replayed.Replay.TornBytes > 0 && !replayed.Replay.IsTailUnused)
             {
                 log.TornTailCut(FileName.ofFile(file), replayed.Replay.TornBytes);
             }

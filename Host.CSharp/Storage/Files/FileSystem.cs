@@ -76,6 +76,12 @@ internal abstract class StorageFile : IDisposable
     /// </summary>
     public abstract void Allocate(long lengthBytes);
 
+    /// <summary>
+    /// Extends the file with zeros to a length, as <see cref="Allocate"/> does, so that writes below it cost no call of the operating system: they are as
+    /// good as written when they return, as others are. False where that cannot be. <see cref="SetLength"/> ends it.
+    /// </summary>
+    public virtual bool TryTakeAhead(long lengthBytes) => false;
+
     /// <summary>Makes content and length durable. After an exception nobody knows what the disk holds.</summary>
     public abstract void Sync();
 

@@ -86,6 +86,8 @@ internal sealed class OperatingSystemFiles : FileSystem
 
     private sealed class OpenFile(SafeFileHandle handle) : StorageFile
     {
+        private MappedFile? _mapped;
+
         public override long LengthBytes => RandomAccess.GetLength(handle);
 
         public override int Read(Span<byte> buffer, long offsetBytes) => RandomAccess.Read(handle, buffer, offsetBytes);
@@ -94,6 +96,11 @@ internal sealed class OperatingSystemFiles : FileSystem
 
         public override void Write(ReadOnlySpan<byte> bytes, long offsetBytes)
         {
+            if (_mapped is not null && _mapped.TryWrite(bytes, offsetBytes))
+            {
+                return;
+            }
+
             try
             {
                 RandomAccess.Write(handle, bytes, offsetBytes);
@@ -106,6 +113,7 @@ internal sealed class OperatingSystemFiles : FileSystem
 
         public override void SetLength(long lengthBytes)
         {
+            EndMapping();
             try
             {
                 RandomAccess.SetLength(handle, lengthBytes);
@@ -131,10 +139,38 @@ internal sealed class OperatingSystemFiles : FileSystem
             }
         }
 
+        public override bool TryTakeAhead(long lengthBytes)
+        {
+            _mapped ??= MappedFile.TryCreate(handle);
+            if (_mapped is null)
+            {
+                return false;
+            }
+
+            if (Posix.TryAllocate(handle, lengthBytes) && _mapped.TryExtend(lengthBytes))
+            {
+                return true;
+            }
+
+            EndMapping();
+            return false;
+        }
+
+        // On Linux this takes what was stored into a mapping along.
         public override void Sync() => Posix.Sync(handle);
 
         public override void StartWriteBack(long offsetBytes, long lengthBytes) => Posix.StartWriteBack(handle, offsetBytes, lengthBytes);
 
-        public override void Dispose() => handle.Dispose();
+        public override void Dispose()
+        {
+            EndMapping();
+            handle.Dispose();
+        }
+
+        private void EndMapping()
+        {
+            _mapped?.Dispose();
+            _mapped = null;
+        }
     }
 }

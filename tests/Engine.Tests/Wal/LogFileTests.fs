@@ -42,7 +42,7 @@ let tests =
             match replay bytes with
             | Ok log ->
                 Expect.equal (payloadsOf bytes log) payloads "payloads"
-                Expect.equal log.TornBytes 0 "torn bytes"
+                Expect.equal (log.TornBytes, log.IsTailUnused) (0, true) "torn bytes"
                 Expect.equal log.ValidLengthBytes bytes.Length "valid length"
             | Error corruption -> failtest $"{corruption}")
 
@@ -85,8 +85,32 @@ let tests =
             let bytes, _ = logOf [ [| 1uy; 2uy |] ]
 
             match replay (Array.append bytes (Array.zeroCreate 5000)) with
-            | Ok log -> Expect.equal (log.Frames.Length, log.TornBytes) (1, 5000) "one frame and the tail"
+            | Ok log ->
+                Expect.equal
+                    (log.Frames.Length, log.TornBytes, log.IsTailUnused)
+                    (1, 5000, true)
+                    "one frame and the tail"
             | Error corruption -> failtest $"{corruption}")
+
+        testCase
+            "a frame that was begun in a tail of zeros is told from an unused one, whichever of its bytes are there"
+            (fun () ->
+                let bytes, ends = logOf [ [| 1uy; 2uy |]; [| 1uy .. 40uy |] ]
+                let start = ends[0]
+
+                for offset in start .. bytes.Length - 1 do
+                    // Memory is written back in any order, so any part of it may be there without the rest.
+                    let begun = Array.append bytes (Array.zeroCreate 100)
+                    Array.Clear(begun, start, offset - start)
+
+                    match replay begun with
+                    | Ok log when offset = start -> Expect.equal log.Frames.Length 2 "both frames"
+                    | Ok log ->
+                        Expect.equal
+                            (log.Frames.Length, log.ValidLengthBytes, log.IsTailUnused)
+                            (1, start, false)
+                            $"with the bytes from {offset} on"
+                    | Error corruption -> failtest $"{corruption}")
 
         testCase "a header that was never written is an empty log" (fun () ->
             match replay (Array.zeroCreate 4096) with

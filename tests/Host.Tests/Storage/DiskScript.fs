@@ -100,7 +100,10 @@ let optionsOn (disk: SimulatedDisk) (durability: Durability) : StoreOptions =
         ManifestEditBytesMax = 400L
     )
 
-let openOn (disk: SimulatedDisk) : Store = Store.Open(optionsOn disk Durability.Sync, NullLogger.Instance)
+let openAs (durability: Durability) (disk: SimulatedDisk) : Store =
+    Store.Open(optionsOn disk durability, NullLogger.Instance)
+
+let openOn: SimulatedDisk -> Store = openAs Durability.Sync
 
 /// All that a client would be told.
 let read (store: Store) : Contents =

@@ -9,6 +9,7 @@ open System.IO
 open System.Threading
 open Expecto
 open Expecto.Flip
+open LsmFs.Engine
 open LsmFs.Host
 open LsmFs.Host.Tests.DiskScript
 open LsmFs.Host.Tests.SimulatedDisk
@@ -26,7 +27,20 @@ let rec private again (attempts: int) (body: unit -> 'result) : 'result =
     | :? IOException when attempts > 1 -> again (attempts - 1) body
 
 /// Takes a store through the script while the operation with a number fails, and some after it; returns how it failed, if it came to that.
-let private runWith (label: string) (failing: int) (count: int) (error: unit -> exn) : string option =
+let private runWith
+    (durability: Durability)
+    (label: string)
+    (failing: int)
+    (count: int)
+    (error: unit -> exn)
+    : string option =
+    // Only what is synced outlives the machine.
+    let losses =
+        if durability = Durability.Sync then
+            [ Everything; NothingUnsynced ]
+        else
+            [ Everything ]
+
     let disk = SimulatedDisk DiskImage.empty
     let mutable failed = None
     let mutable syncFailed = false
@@ -64,7 +78,7 @@ let private runWith (label: string) (failing: int) (count: int) (error: unit -> 
     let context () = failed |> Option.defaultValue label
     // A write whose sync failed was refused and may still be found after a restart.
     let mutable allowed: Contents list = [ Map.empty ]
-    let openStore () = again (count + 1) (fun () -> openOn disk)
+    let openStore () = again (count + 1) (fun () -> openAs durability disk)
 
     let close (store: Store) =
         try
@@ -154,7 +168,7 @@ let private runWith (label: string) (failing: int) (count: int) (error: unit -> 
 
         disk.OpenCount |> Expect.equal $"{context ()}: files left open" 0
 
-        for loss in [ Everything; NothingUnsynced ] do
+        for loss in losses do
             let disk = SimulatedDisk(DiskImage.after loss disk.Image)
             use store = openOn disk
             let found = read store
@@ -166,7 +180,7 @@ let private runWith (label: string) (failing: int) (count: int) (error: unit -> 
             settle (fun _ -> false) $"{context ()}: after the end" disk store
 
         for image, possible in moments do
-            for loss in [ Everything; NothingUnsynced ] do
+            for loss in losses do
                 let disk = SimulatedDisk(DiskImage.after loss image)
                 use store = openOn disk
                 let found = read store
@@ -180,20 +194,24 @@ let private runWith (label: string) (failing: int) (count: int) (error: unit -> 
     | :? AssertException -> reraise ()
     | unexpected -> failtest $"{context ()}: {unexpected}"
 
-let private everyOperation (label: string) (step: int) (count: int) (error: unit -> exn) =
+let private everyOperationAs (durability: Durability) (label: string) (step: int) (count: int) (error: unit -> exn) =
     testCase $"every operation fails: {label}" (fun () ->
         let mutable failing = 1
         // Threads take turns as they like, so the number of operations varies a little.
-        while (runWith label failing count error).IsSome do
+        while (runWith durability label failing count error).IsSome do
             failing <- failing + step
 
         Expect.isGreaterThan "operations that failed" (failing, 300))
+
+let private everyOperation = everyOperationAs Durability.Sync
 
 [<Tests>]
 let tests =
     testList "Faults" [
         everyOperation "no space, once" 1 1 noSpace
         everyOperation "no space, three times" 9 3 noSpace
+        everyOperationAs Durability.Os "no space, once, and no write waits for the disk" 1 1 noSpace
+        everyOperationAs Durability.Os "input/output error, twice, and no write waits for the disk" 9 2 inputOutput
         everyOperation "input/output error, once" 1 1 inputOutput
         everyOperation "input/output error, twice" 9 2 inputOutput
         everyOperation "read-only, twice" 9 2 readOnly

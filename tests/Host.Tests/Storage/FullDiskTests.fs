@@ -28,7 +28,8 @@ let private succeeds (program: string) (arguments: string list) : bool =
     with :? ComponentModel.Win32Exception ->
         false
 
-let private withSmallDisk (body: string -> unit) : bool =
+/// Calls `body` with a disk of 1 MiB, where one can be mounted; whether it could.
+let withSmallDisk (body: string -> unit) : bool =
     withFolder (fun folder ->
         let isMounted =
             OperatingSystem.IsLinux() && succeeds "mount" [ "-t"; "tmpfs"; "-o"; "size=1m"; "none"; folder ]
@@ -42,7 +43,7 @@ let private withSmallDisk (body: string -> unit) : bool =
             if isMounted then
                 succeeds "umount" [ folder ] |> ignore)
 
-let private fullDisk (disk: string) =
+let private fullDisk (durability: Durability) (disk: string) =
     let filler = Path.Combine(disk, "filler")
     File.WriteAllBytes(filler, Array.zeroCreate 600_000)
     let folder = Path.Combine(disk, "data")
@@ -59,7 +60,7 @@ let private fullDisk (disk: string) =
 
         refusal
 
-    (use store = openWith LsmFs.Engine.Durability.Sync TimeProvider.System folder
+    (use store = openWith durability TimeProvider.System folder
 
      let refusal = Seq.initInfinite id |> Seq.tryPick (write store)
      refusal |> Expect.equal "the reason" (Some "out of disk space")
@@ -69,7 +70,7 @@ let private fullDisk (disk: string) =
      SpinWait.SpinUntil((fun () -> (write store 7).IsNone), TimeSpan.FromSeconds 10.0)
      |> Expect.isTrue "writes come back by themselves")
 
-    use store = openWith LsmFs.Engine.Durability.Sync TimeProvider.System folder
+    use store = openWith durability TimeProvider.System folder
     read store |> show |> Expect.equal "what is read after a restart" (show expected)
 
 /// Submits changes; why they were refused.
@@ -157,6 +158,7 @@ let tests =
             Expect.isGreaterThan "sizes at which the promise was put to the test" (kept.Length, 20))
 
         if withSmallDisk ignore then
-            testCase "writes are refused with the reason, and come back when space does" (fun () ->
-                withSmallDisk fullDisk |> Expect.isTrue "mounted")
+            for durability in [ Durability.Sync; Durability.Os ] do
+                testCase $"{durability}: writes are refused with the reason, and come back when space does" (fun () ->
+                    withSmallDisk (fullDisk durability) |> Expect.isTrue "mounted")
     ]

@@ -7,6 +7,7 @@ open System
 open System.Collections.Generic
 open System.Threading
 open Expecto
+open LsmFs.Engine
 open LsmFs.Host
 open LsmFs.Host.Tests.DiskScript
 open LsmFs.Host.Tests.SimulatedDisk
@@ -16,7 +17,7 @@ type private Moment = { Image: DiskImage; Allowed: Contents list }
 
 /// Opens a store, checks what it holds, and takes it through some steps. Returns the moments after each change of the disk.
 /// The first flush waits for the first step, so that a recovered memtable is still in its logs then.
-let private run (label: string) (start: Moment) (steps: Step list) : Moment list =
+let private runAs (durability: Durability) (label: string) (start: Moment) (steps: Step list) : Moment list =
     let disk = SimulatedDisk start.Image
     let moments = List<Moment>()
     // Written before and after each operation that it describes, and read on whatever thread changes the disk.
@@ -32,7 +33,7 @@ let private run (label: string) (start: Moment) (steps: Step list) : Moment list
 
     let openStore () =
         try
-            openOn disk
+            openAs durability disk
         with error ->
             failtest $"{label}: the store does not open: {error.Message}"
 
@@ -74,6 +75,8 @@ let private run (label: string) (start: Moment) (steps: Step list) : Moment list
 
     List.ofSeq moments
 
+let private run = runAs Durability.Sync
+
 let private losses (index: int) = [
     Everything
     NothingUnsynced
@@ -98,6 +101,25 @@ let private change = [ Put(0, "another value"B); Remove 1 ]
 [<Tests>]
 let tests =
     testList "PowerLoss" [
+        testCase "the process is killed after any operation, and none waits for the disk" (fun () ->
+            let run = runAs Durability.Os
+            let life = run "the first life" { Image = DiskImage.empty; Allowed = [ Map.empty ] } script
+            let mutable unusedBytes = 0
+
+            for index, moment in List.indexed life do
+                let image = moment.Image
+
+                // A log with space for further records is what most of these leave behind.
+                for KeyValue(name, file) in image.Names do
+                    if name.EndsWith ".wal" then
+                        let bytes = image.Contents[file]
+                        let zeros = bytes.Length - (bytes.AsSpan().LastIndexOfAnyExcept 0uy + 1)
+                        unusedBytes <- max unusedBytes zeros
+
+                run $"after operation {index}" moment [] |> ignore
+
+            Expect.isGreaterThan unusedBytes 50_000 "bytes that were not used")
+
         testCase "after every operation" (fun () ->
             let life = run "the first life" { Image = DiskImage.empty; Allowed = [ Map.empty ] } script
 

@@ -222,6 +222,10 @@ type SimulatedDisk(start: DiskImage) =
                             grow name (length - int64 bytes.Length)
                             set (replaced bytes (int length) ReadOnlySpan<byte>.Empty))
 
+                override disk.TryTakeAhead length =
+                    disk.Allocate length
+                    true
+
                 override _.Sync() =
                     operate "sync" name (fun () -> broken <- broken.Add file) (fun () ->
                         checkOpen ()
