@@ -60,6 +60,15 @@ internal static class LsmStatistics
         list.Add("snapshot_oldest_seconds", (long)store.Holds.OldestAge.TotalSeconds);
         list.Add("snapshot_memtable_bytes", store.Holds.MemtableBytes);
         list.Add("snapshot_table_bytes", store.Holds.TableBytes);
+
+        for (int generation = 0; generation <= GC.MaxGeneration; generation++)
+        {
+            list.Add($"gc_{generation}_collections", GC.CollectionCount(generation));
+        }
+
+        list.Add("gc_pauses_us", (long)CollectionPauses.Total.TotalMicroseconds);
+        list.Add("gc_longest_pause_us", (long)CollectionPauses.Longest.TotalMicroseconds);
+        list.Add("gc_allocated_bytes", GC.GetTotalAllocatedBytes());
         return list;
     }
 

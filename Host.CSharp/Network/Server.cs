@@ -36,6 +36,7 @@ public sealed class Server : IAsyncDisposable
 
     private Server(ServerOptions options, Store store, ILogger logger)
     {
+        CollectionPauses.Start();
         int connectionCountMax = DescriptorLimit.Bound(options.ConnectionCountMax);
 
         if (connectionCountMax < options.ConnectionCountMax)
@@ -303,6 +304,7 @@ public sealed class Server : IAsyncDisposable
         Volatile.Write(ref _acceptPauseMicrosecondsAtReset, Interlocked.Read(ref _acceptPauseMicroseconds));
         Volatile.Write(ref _crawlStartsAtReset, Interlocked.Read(ref _crawlStarts));
         Volatile.Write(ref _countersAtReset, SumCounters());
+        CollectionPauses.Reset();
     }
 
     /// <summary>What the loops have counted since the last reset.</summary>

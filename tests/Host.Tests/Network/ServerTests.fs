@@ -64,6 +64,18 @@ let private engineStatistics (setting: Setting) =
     for KeyValue(name, value) in after do
         Expect.isFalse (value.Contains ' ') $"a space in the value of {name}"
 
+    for name in
+        [
+            "gc_0_collections"
+            "gc_1_collections"
+            "gc_2_collections"
+            "gc_pauses_us"
+            "gc_longest_pause_us"
+        ] do
+        Expect.isGreaterThanOrEqual (int64 after[name]) 0L name
+
+    Expect.isGreaterThan (int64 after["gc_allocated_bytes"]) 0L "allocated"
+
     for figure in [ "tables"; "bytes"; "entries"; "tombstones" ] do
         let total = if figure = "tables" then "tables" else $"table_%s{figure}"
 
