@@ -29,6 +29,9 @@ public sealed record Comparison(string Name, IReadOnlyList<Measurement> A, IRead
         return new Comparison(name, ofA, ofB);
     }
 
+    /// <summary>The rounds of both, this one's first.</summary>
+    public Comparison And(Comparison other) => this with { A = [.. A, .. other.A], B = [.. B, .. other.B] };
+
     /// <summary>The middle of a figure over the rounds of one server.</summary>
     public static double? Median(IReadOnlyList<Measurement> rounds, Func<Measurement, double?> figure) =>
         Spread.From(rounds.Select(figure).ToArray())?.Median;
@@ -36,7 +39,7 @@ public sealed record Comparison(string Name, IReadOnlyList<Measurement> A, IRead
     Spread? Ratio(Func<Measurement, double?> figure) =>
         Spread.OfRatios([.. A.Select(figure)], [.. B.Select(figure)]);
 
-    static void PrintRound(Measurement m)
+    internal static void PrintRound(Measurement m)
     {
         var cpu = m.ServerCpuMicrosecondsPerOperation is { } microseconds ? Text($"{microseconds,8:F2} µs CPU/op") : "";
         var problems = m.IsClean ? "" : Text($"  {m.Errors} errors {m.Wrong} wrong {m.Unsent} unsent {m.FirstError}");

@@ -40,6 +40,8 @@ internal static unsafe partial class Native
     [LibraryImport("libc", SetLastError = true)]
     private static partial nint recv(int socket, byte* bytes, nint length, int flags);
     [LibraryImport("libc", SetLastError = true)]
+    private static partial int poll(long* descriptors, ulong count, int timeoutMilliseconds);
+    [LibraryImport("libc", SetLastError = true)]
     private static partial int timerfd_create(int clock, int flags);
     [LibraryImport("libc", SetLastError = true)]
     private static partial int timerfd_settime(int timer, int flags, long* interval, long* previous);
@@ -110,6 +112,15 @@ internal static unsafe partial class Native
         {
             return (int)recv(descriptor, start, bytes.Length, DoNotWait);
         }
+    }
+
+    /// <summary>Waits until a receive has something, for some seconds at most.</summary>
+    public static void AwaitReadable(int descriptor)
+    {
+        const int TimeoutMilliseconds = 15_000;
+        // struct pollfd: the descriptor, and 16 bits each of what is wanted and of what there is.
+        var entry = (long)(((ulong)Readable << 32) | (uint)descriptor);
+        poll(&entry, 1, TimeoutMilliseconds);
     }
 
     public static int CreateTimer() => Checked(timerfd_create(MonotonicClock, CloseOnExec), "timerfd_create");

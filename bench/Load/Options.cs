@@ -29,12 +29,14 @@ public static class Options
         compare NAME=HOST:PORT[:PID] NAME=HOST:PORT[:PID]:
           the options of run, and --rounds N (default 5), --fill (store the keys on both first)
         suite:
-          --lsmfs COMMAND        may hold {port} {data} {durability}; without {port} the usual arguments are appended
-          --memcached COMMAND    default memcached          --out FILE          the Markdown table
-          --seconds S            per run, default 3         --rounds N          default 3
+          --lsmfs COMMAND        may hold {port} {data} {durability} {memory}; without {port} the usual arguments are appended
+          --memcached COMMAND    default memcached          --quick             about two minutes, to see that it works
+          --out FILE             tables, Markdown           --results FILE      rows for the report, JSON
+          --groups G,H           os, sync, tables, tail, memory, growth         --rows TEXT         only rows whose name contains it
+          --seconds S            per run, default 2.5       --rounds N          default 3
           --keys N               default 100000             --value-length N    default 100
-          --warmup SECONDS       default 1                  --rows TEXT         only rows whose name contains it
-          --server-cpus LIST     pin servers (taskset)      --time-limit S      default: by the number of runs
+          --warmup SECONDS       default 0.5                --server-cpus LIST  pin servers (taskset)
+          --time-limit S         default: twice what it should take
 
         Exit code: 0 all replies right, 1 errors, wrong or missing values, 2 the run could not be made.
         """;

@@ -3,7 +3,12 @@ namespace LsmFs.Load;
 /// <summary>Runs one workload against one server: connects, warms up, measures, disconnects.</summary>
 public static class Runner
 {
-    public static Measurement Run(Workload workload, Target target, CancellationToken stop)
+    /// <param name="workload">What is sent.</param>
+    /// <param name="target">To whom.</param>
+    /// <param name="stop">Gives up.</param>
+    /// <param name="begin">Called between warm-up and measured phase.</param>
+    /// <param name="end">Called after the measured phase, before the connections are closed.</param>
+    public static Measurement Run(Workload workload, Target target, CancellationToken stop, Action? begin = null, Action? end = null)
     {
         var dataset = workload.CreateDataset();
         var zipfian = workload.ZipfianTheta is { } theta ? new Zipfian(workload.KeyCount, theta) : null;
@@ -20,10 +25,12 @@ public static class Runner
                 RunLoops(loops, workload.WarmupSeconds, stop);
             }
             var isTimed = workload.Kind == WorkloadKind.Run && workload.OperationCount is null;
+            begin?.Invoke();
             var before = CpuSample.Take(target);
             var startedAt = ArrivalSchedule.Now;
             RunLoops(loops, isTimed ? workload.Seconds : null, stop);
             var after = CpuSample.Take(target);
+            end?.Invoke();
 
             var result = new LoopResult();
             loops.ForEach(loop => result.Add(loop.Result));

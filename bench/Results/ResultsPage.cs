@@ -113,7 +113,8 @@ public sealed record ResultsPage(string Markdown, IReadOnlyDictionary<string, st
         return remarks;
     }
 
-    private static void WriteTable(StringBuilder page, IReadOnlyList<ResultRow> rows)
+    /// <summary>A table of the figures, the peers' and their ratios, and what there is to say of its rows.</summary>
+    public static void WriteTable(StringBuilder page, IReadOnlyList<ResultRow> rows)
     {
         string[] peers = [.. rows.SelectMany(row => row.Peers.Keys).Distinct()];
         page.Append($"| | | LsmFs |{string.Concat(peers.Select(peer => $" {peer} |"))}{string.Concat(peers.Select(peer => $" LsmFs / {peer} |"))}\n");
