@@ -12,6 +12,8 @@ internal sealed class Loop : IDisposable
     const int ReceiveLengthMin = 128 * 1024, ReceiveLengthMax = 1024 * 1024;
     const int TimerNumber = int.MaxValue;
     const int WaitMilliseconds = 200;
+    // Between two wakes to send what is due: a wake for each operation would take a core for itself. Latency runs from the due time all the same.
+    const long WakeIntervalNanoseconds = 50_000;
     const long OpenLoopDrainNanoseconds = 5_000_000_000;
 
     readonly Workload workload;
@@ -161,12 +163,24 @@ internal sealed class Loop : IDisposable
         {
             Send(connection, (int)Math.Min(workload.PipelineDepth, due - issuedCount), now);
         }
-        // Setting it to 0 disarms it: without an idle connection, or with nothing left to send, only replies matter.
-        var wakeAt = idle.Count > 0 && issuedCount < arrivals.Count ? arrivals.At(issuedCount) : 0;
-        if (wakeAt != timerSetTo)
+        if (idle.Count == 0 || issuedCount == arrivals.Count)
         {
-            Native.SetTimer(timer, wakeAt);
-            timerSetTo = wakeAt;
+            // Without an idle connection, or with nothing left to send, only replies matter.
+            Wake(0);
+        }
+        else if (timerSetTo <= now)
+        {
+            Wake(Math.Max(arrivals.At(issuedCount), now + WakeIntervalNanoseconds));
+        }
+    }
+
+    /// <summary>Sets the timer, or disarms it with 0.</summary>
+    void Wake(long at)
+    {
+        if (at != timerSetTo)
+        {
+            Native.SetTimer(timer, at);
+            timerSetTo = at;
         }
     }
 
