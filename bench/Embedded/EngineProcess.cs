@@ -12,6 +12,9 @@ internal static class EngineProcess
     public const string RocksDb = "rocksdb";
     public const string ZoneTree = "zonetree";
 
+    /// <summary>All that there are.</summary>
+    public static readonly string[] Engines = [LsmFs, RocksDb, ZoneTree];
+
     // All of the work, and a store that has only ever had what the deletions left of the other one.
     private const string Whole = "whole";
     private const string KeptOnly = "kept";
@@ -28,16 +31,25 @@ internal static class EngineProcess
     public static void RunInside(string engineName, string part, string folder, string settingsFile, string resultFile)
     {
         var settings = JsonSerializer.Deserialize<Settings>(File.ReadAllText(settingsFile))!;
-        var dataset = new Dataset(settings);
         Directory.CreateDirectory(folder);
-        var empty = SizeSample.Take(0, folder);
-        using IEngine engine = engineName switch
-        {
-            LsmFs => new LsmFsEngine(folder, settings),
-            RocksDb => new RocksDbEngine(folder, settings),
-            _ => new ZoneTreeEngine(folder, settings),
-        };
         Console.Error.WriteLine($"{engineName}, {part}");
+        if (part is not (Whole or KeptOnly))
+        {
+            var empty = SizeSample.Take(0, folder);
+            var phases = new PhaseList(folder, (store, settings) => Open(engineName, store, settings));
+            Suite.RunInside(part, settings, phases);
+            Write(resultFile, new RunResult { Engine = engineName, Setup = phases.Setup, Empty = empty, Phases = phases.Results });
+            return;
+        }
+
+        RunWhole(engineName, part, folder, settings, resultFile);
+    }
+
+    private static void RunWhole(string engineName, string part, string folder, Settings settings, string resultFile)
+    {
+        var dataset = new Dataset(settings);
+        var empty = SizeSample.Take(0, folder);
+        using var engine = Open(engineName, folder, settings);
         var runner = new PhaseRunner(engine, settings, dataset, folder);
         if (part == Whole)
         {
@@ -60,11 +72,27 @@ internal static class EngineProcess
             runner.Scan("scan that", onlyKept: true);
         }
 
-        var result = new RunResult { Engine = engineName, Setup = engine.Setup, Empty = empty, Phases = runner.Results };
-        File.WriteAllText(resultFile, JsonSerializer.Serialize(result));
+        Write(resultFile, new RunResult { Engine = engineName, Setup = engine.Setup, Empty = empty, Phases = runner.Results });
     }
 
-    private static RunResult RunPart(string engine, string part, Settings settings, string folder, IReadOnlyList<string> prefix)
+    private static void Write(string file, RunResult result) => File.WriteAllText(file, JsonSerializer.Serialize(result));
+
+    private static IEngine Open(string engineName, string folder, Settings settings) => engineName switch
+    {
+        LsmFs => new LsmFsEngine(folder, settings),
+        RocksDb => new RocksDbEngine(folder, settings),
+        _ => new ZoneTreeEngine(folder, settings),
+    };
+
+    /// <summary>The version of a peer's package.</summary>
+    public static string VersionOf(string engine)
+    {
+        var library = (engine == RocksDb ? typeof(RocksDbSharp.StatisticsLevel) : typeof(global::ZoneTree.IZoneTree<,>)).Assembly;
+        return FileVersionInfo.GetVersionInfo(library.Location).FileVersion ?? library.GetName().Version!.ToString();
+    }
+
+    /// <summary>Runs one part of the work in a process of its own. Its stores are gone when this returns.</summary>
+    public static RunResult RunPart(string engine, string part, Settings settings, string folder, IReadOnlyList<string> prefix)
     {
         var store = Path.Combine(folder, engine);
         var settingsFile = Path.Combine(folder, "settings.json");

@@ -23,6 +23,9 @@ internal sealed class PhaseRunner(IEngine engine, Settings settings, Dataset dat
 
     public List<PhaseResult> Results { get; } = [];
 
+    /// <summary>Threads that read in the phases that follow.</summary>
+    public int ReaderCount { get; set; } = settings.ReaderCount;
+
     /// <summary>Writes every key once, in random order unless the settings say otherwise; or only those that outlive the deletions.</summary>
     public void Load(string name, bool onlyKept = false)
     {
@@ -41,25 +44,25 @@ internal sealed class PhaseRunner(IEngine engine, Settings settings, Dataset dat
     }
 
     /// <summary>Overwrites keys that are chosen uniformly.</summary>
-    public void Overwrite() => Run("overwrite", settings.OverwriteSeconds, _quietTime, OverwriteUniformly);
+    public void Overwrite(string name = "overwrite") => Run(name, settings.OverwriteSeconds, _quietTime, OverwriteUniformly);
 
     /// <summary>Overwrites and reads at the same time, both uniformly.</summary>
-    public void OverwriteAndRead() =>
-        Run("overwrite and read", settings.MixedSeconds, _quietTime, OverwriteUniformly, (worker, log) => Read(worker, log, null));
+    public void OverwriteAndRead(string name = "overwrite and read") =>
+        Run(name, settings.MixedSeconds, _quietTime, OverwriteUniformly, (worker, log) => Read(worker, log, null));
 
-    public void ReadUniform() => Run("read uniform", settings.ReadSeconds, null, null, (worker, log) => Read(worker, log, null));
+    public void ReadUniform(string name = "read uniform") => Run(name, settings.ReadSeconds, null, null, (worker, log) => Read(worker, log, null));
 
-    public void ReadZipfian()
+    public void ReadZipfian(string name = "read zipfian")
     {
         var zipfian = new Zipfian(settings.KeyCount, 0.99);
-        Run("read zipfian", settings.ReadSeconds, null, null, (worker, log) => Read(worker, log, zipfian));
+        Run(name, settings.ReadSeconds, null, null, (worker, log) => Read(worker, log, zipfian));
     }
 
     /// <summary>Reads keys that were never written; each would lie right behind one that was.</summary>
-    public void ReadMissing() => Run("read missing", settings.ReadSeconds, null, null, ReadMissing);
+    public void ReadMissing(string name = "read missing") => Run(name, settings.ReadSeconds, null, null, ReadMissing);
 
     /// <summary>Seeks keys that are chosen uniformly, and reads on from each.</summary>
-    public void SeekAndScan() => Run("seek and scan", settings.ReadSeconds, null, null, SeekAndScan);
+    public void SeekAndScan(string name = "seek and scan") => Run(name, settings.ReadSeconds, null, null, SeekAndScan);
 
     /// <summary>Deletes all keys but those to keep, or lets them expire, in random order, and watches what becomes of the space.</summary>
     public void Delete()
@@ -246,7 +249,7 @@ internal sealed class PhaseRunner(IEngine engine, Settings settings, Dataset dat
                 });
             }
 
-            for (var worker = 0; read is not null && worker < settings.ReaderCount; worker++)
+            for (var worker = 0; read is not null && worker < ReaderCount; worker++)
             {
                 var (number, log) = (worker, new OperationLog(startedAt));
                 readLogs.Add(log);
@@ -300,13 +303,13 @@ internal sealed class PhaseRunner(IEngine engine, Settings settings, Dataset dat
     private void Measure(string name, TimeSpan? quietTime, Func<Func<PhaseResult, PhaseResult>> work)
     {
         var countersBefore = engine.ReadCounters();
-        var ioBefore = IoFigures.Read();
+        var ioBefore = ReadIo();
         var cpuBefore = Environment.CpuUsage.TotalTime;
         using var sampler = new Sampler(folder);
         var startedAt = Stopwatch.GetTimestamp();
         var complete = work();
         var seconds = Stopwatch.GetElapsedTime(startedAt).TotalSeconds;
-        var io = IoFigures.Read() - ioBefore;
+        var io = ReadIo() - ioBefore;
         var (settleSeconds, isUnsettled) = quietTime is { } time ? AwaitQuiet(time) : (0, false);
         var countersAfter = engine.ReadCounters();
         var result = complete(new PhaseResult
@@ -318,7 +321,7 @@ internal sealed class PhaseRunner(IEngine engine, Settings settings, Dataset dat
             CpuSeconds = (Environment.CpuUsage.TotalTime - cpuBefore).TotalSeconds,
             Io = io,
             SettleSeconds = settleSeconds,
-            SettleIo = IoFigures.Read() - ioBefore - io,
+            SettleIo = ReadIo() - ioBefore - io,
             IsUnsettled = isUnsettled,
             Samples = sampler.Stop(),
             Counters = new(countersAfter.ToDictionary(pair => pair.Key, pair => pair.Value - countersBefore.GetValueOrDefault(pair.Key)), StringComparer.Ordinal),
@@ -329,12 +332,18 @@ internal sealed class PhaseRunner(IEngine engine, Settings settings, Dataset dat
         Report.PrintPhase(result);
     }
 
+    private IoFigures ReadIo()
+    {
+        var figures = IoFigures.Read();
+        return figures with { WrittenBytes = figures.WrittenBytes + engine.MappedWrittenBytes };
+    }
+
     /// <summary>Waits until the process has written next to nothing for a while, and says when that began.</summary>
     private (double Seconds, bool IsUnsettled) AwaitQuiet(TimeSpan quietTime)
     {
         var startedAt = Stopwatch.GetTimestamp();
         var quietSince = TimeSpan.Zero;
-        var written = IoFigures.Read().WrittenBytes;
+        var written = ReadIo().WrittenBytes;
         while (true)
         {
             var elapsed = Stopwatch.GetElapsedTime(startedAt);
@@ -349,7 +358,7 @@ internal sealed class PhaseRunner(IEngine engine, Settings settings, Dataset dat
             }
 
             Thread.Sleep(500);
-            var now = IoFigures.Read().WrittenBytes;
+            var now = ReadIo().WrittenBytes;
             if (now - written > QuietBytes)
             {
                 quietSince = Stopwatch.GetElapsedTime(startedAt);

@@ -14,7 +14,7 @@ internal static class Program
     {
         if (args.Contains("--help"))
         {
-            Console.WriteLine(Settings.Help);
+            Console.WriteLine($"{Settings.Help}\n\n{Suite.Help}");
             return Clean;
         }
 
@@ -29,6 +29,11 @@ internal static class Program
             {
                 EngineProcess.RunInside(engine, part, folder, settings, result);
                 return Clean;
+            }
+
+            if (args.Contains("--results"))
+            {
+                return Suite.Run(new Arguments(args)) ? Clean : Dirty;
             }
 
             return Run(new Arguments(args)) ? Clean : Dirty;

@@ -192,7 +192,10 @@ internal static class Report
     }
 
     /// <summary>The engine's name.</summary>
-    public static string Name(RunResult run) => run.Engine switch
+    public static string Name(RunResult run) => Name(run.Engine);
+
+    /// <summary>The name of an engine as it is called on the command line.</summary>
+    public static string Name(string engine) => engine switch
     {
         EngineProcess.LsmFs => "LsmFs",
         EngineProcess.RocksDb => "RocksDB",
