@@ -4,10 +4,36 @@ using Decision = LsmFs.Engine.Execute;
 
 namespace LsmFs.Host;
 
-// Sending: replies go into the loop's send buffer and from there to the peer, once for each step of the connection; what the peer
-// does not take is copied into a buffer of the connection's own.
+// Sending: replies go into the loop's send buffer and from there, once for each step of the connection, into the batch that is sent at the end of the turn, or
+// to the peer when they are long; what the peer does not take is copied into a buffer of the connection's own.
 internal sealed partial class Connection
 {
+    /// <summary>Whether the loop's batch has replies of this connection. Set by the batch.</summary>
+    public bool IsInBatch { get; set; }
+
+    /// <summary>Sends what was batched; what the peer does not take is the output from now on.</summary>
+    public void SendBatched(ReadOnlySpan<byte> bytes)
+    {
+        if (_isClosed)
+        {
+            return;
+        }
+
+        try
+        {
+            SendNow(bytes);
+
+            if (_output is not null)
+            {
+                channel.AwaitWritable(_output.AsSpan(_outputStart, _outputLength));
+            }
+        }
+        catch (Exception exception)
+        {
+            Fail(exception);
+        }
+    }
+
     /// <summary>Whether this many bytes can be written; sends what was written before, to make room. At most the send buffer's length.</summary>
     private bool HasRoom(int length)
     {
@@ -112,6 +138,21 @@ internal sealed partial class Connection
 
     private void Send(ReadOnlySpan<byte> bytes)
     {
+        _workLeft -= bytes.Length / BytesPerWork;
+
+        if (_output is not null || !loop.Replies.TryTake(this, bytes))
+        {
+            SendNow(bytes);
+        }
+    }
+
+    private void SendNow(ReadOnlySpan<byte> bytes)
+    {
+        if (_isClosed)
+        {
+            return;
+        }
+
         int sent = 0;
 
         if (_output is null)
@@ -124,7 +165,7 @@ internal sealed partial class Connection
                 return;
             }
 
-            CountSent(sent);
+            loop.Counters.BytesWritten += sent;
         }
 
         if (sent < bytes.Length)
@@ -171,7 +212,8 @@ internal sealed partial class Connection
                 return;
             }
 
-            CountSent(sent);
+            loop.Counters.BytesWritten += sent;
+            _workLeft -= sent / BytesPerWork;
             _outputStart += sent;
             _outputLength -= sent;
         }
@@ -185,11 +227,5 @@ internal sealed partial class Connection
             Release(ref _output);
             ServeKept();
         }
-    }
-
-    private void CountSent(int bytes)
-    {
-        loop.Counters.BytesWritten += bytes;
-        _workLeft -= bytes / BytesPerWork;
     }
 }

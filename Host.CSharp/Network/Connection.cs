@@ -363,6 +363,11 @@ internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlo
     {
         Flush();
 
+        if (IsAtEnd && IsInBatch)
+        {
+            loop.Replies.Send();
+        }
+
         if (_isClosed)
         {
             return;
@@ -376,7 +381,7 @@ internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlo
         {
             ContinueDump(_dump);
         }
-        else if (_pendingCount == 0 && (_isClosing || (_isFinished && !_isDue && !_isWaiting && !_isRefreshing && _awaited is null)))
+        else if (IsAtEnd)
         {
             Close(orderly: true);
         }
@@ -390,6 +395,10 @@ internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlo
             channel.AwaitNothing();
         }
     }
+
+    /// <summary>Whether it is closed as soon as the replies are sent, and the list that is under way.</summary>
+    private bool IsAtEnd =>
+        _pendingCount == 0 && (_isClosing || (_isFinished && !_isDue && !_isWaiting && !_isRefreshing && _awaited is null));
 
     private void MakeDue()
     {

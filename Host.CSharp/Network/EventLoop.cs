@@ -5,7 +5,7 @@ using Microsoft.Extensions.Logging;
 namespace LsmFs.Host;
 
 // A loop works in turns: what has arrived is received, parsed and answered; the writes of all its connections go to the store in
-// one submission; the replies to committed writes are sent. How a turn starts is the transport's business.
+// one submission; the replies to committed writes are sent. Short replies are sent together at the end of both halves. How a turn starts is the transport's business.
 //
 // Invariants
 //   1. One thread is in a turn at a time, and only it touches the loop's connections, buffers and counters.
@@ -93,6 +93,9 @@ internal abstract class EventLoop : IDisposable
 
     /// <summary>Where replies are written; belongs to the connection that is being served.</summary>
     public byte[] SendBuffer { get; } = GC.AllocateUninitializedArray<byte>(SendBufferLength, pinned: true);
+
+    /// <summary>Short replies of this turn.</summary>
+    public ReplyBatch Replies { get; } = new();
 
     /// <summary>Where keys are decoded that do not stand in the input as they are stored.</summary>
     public byte[] KeyScratch { get; } = new byte[ProtocolLimits.keyScratchLength];
@@ -253,6 +256,9 @@ internal abstract class EventLoop : IDisposable
             connection.OnDue();
         }
 
+        // Before the commit, which they have nothing to do with.
+        Replies.Send();
+
         for (int round = 0; round < RoundCountMax && (_writes.Count > 0 || IsOldestCompleted); round++)
         {
             if (_writes.Count > 0)
@@ -263,6 +269,7 @@ internal abstract class EventLoop : IDisposable
             CollectCompleted();
         }
 
+        Replies.Send();
         LeaveSnapshot();
 
         if (_idleTimeoutSeconds > 0 && ClockSeconds >= _nextSweepSeconds)

@@ -154,6 +154,43 @@ let private unreadTouches (setting: Setting) =
     use other = new Client(served.Port)
     other.Expect("get none\r\n", "END\r\n")
 
+/// Short replies of many clients leave together; one that does not read keeps its own, in their order, and finds the end of the stream behind them.
+let private unreadShortReplies (setting: Setting) =
+    use served = new Served({ setting with ThreadCount = 1 })
+    use silent = new Client(served.Port)
+    use other = new Client(served.Port)
+    let count = 60_000
+    let value = String('v', 90)
+    silent.Expect($"set k 7 0 90\r\n%s{value}\r\n", "STORED\r\n")
+
+    let request =
+        String.concat "" [
+            for number in 1..count do
+                $"get k\r\nget missing%d{number}\r\n"
+
+                if number % 1000 = 0 then
+                    $"mn\r\nmg k O%d{number} f\r\n"
+            "quit\r\n"
+        ]
+
+    let expected =
+        String.concat "" [
+            for number in 1..count do
+                $"VALUE k 7 90\r\n%s{value}\r\nEND\r\nEND\r\n"
+
+                if number % 1000 = 0 then
+                    $"MN\r\nHD O%d{number} f7\r\n"
+        ]
+
+    let sender = Tasks.Task.Run(fun () -> silent.Send request)
+
+    for number in 1..200 do
+        other.Expect($"get missing%d{number}\r\n", "END\r\n")
+
+    let replies = silent.ReceiveToEnd()
+    sender.Wait()
+    Expect.isTrue (Encoding.ASCII.GetString replies = expected) "every reply, in the order of the commands"
+
 let private fairness (setting: Setting) =
     use served = new Served({ setting with ThreadCount = 1 })
     use greedy = new Client(served.Port)
@@ -190,5 +227,8 @@ let tests =
         everywhere "a client that writes and does not read acknowledgements is not read either" unreadAcknowledgements
         onTransports "10,000 keys in one get, read slowly" tenThousandKeys
         everywhere "two gigabytes asked for by gat cost little memory and are delivered" unreadTouches
+        onTransports
+            "short replies that are not read keep their order, and the end comes behind them"
+            unreadShortReplies
         onTransports "a long pipeline does not starve another client" fairness
     ]
