@@ -5,6 +5,7 @@ open System
 open System.Diagnostics
 open System.IO
 open System.Runtime.InteropServices
+open System.Threading
 open System.Xml.Linq
 
 /// Ends the script with one line on stderr and this exit code.
@@ -39,8 +40,8 @@ let private start (program: string) (arguments: string list) =
     | null -> fail $"could not start {program}"
     | child -> child
 
-/// Runs a program to its end on our own stdin, stdout and stderr, and gives its exit code.
-let execute (program: string) (arguments: string list) : int =
+/// Runs a program to its end on our own stdin, stdout and stderr, and gives its exit code. Past the limit it is killed with all it started.
+let executeWithin (limit: TimeSpan) (program: string) (arguments: string list) : int =
     use child = start program arguments
 
     // A terminal sends Ctrl-C to both of us, so the child has it already; SIGTERM comes to us alone. Either way the child
@@ -58,8 +59,15 @@ let execute (program: string) (arguments: string list) : int =
                     kill (child.Id, 15) |> ignore
         )
 
+    if limit <> Timeout.InfiniteTimeSpan && not (child.WaitForExit limit) then
+        eprintfn $"%s{Path.GetFileName program} was stopped after %.0f{limit.TotalMinutes} minutes"
+        child.Kill(entireProcessTree = true)
+
     child.WaitForExit()
     child.ExitCode
+
+/// Runs a program to its end, however long it takes.
+let execute (program: string) (arguments: string list) : int = executeWithin Timeout.InfiniteTimeSpan program arguments
 
 let dotnet (arguments: string list) : int = execute "dotnet" arguments
 
@@ -210,45 +218,16 @@ let soak (arguments: string list) : unit =
     if counts |> List.exists (fun counts -> counts.Failed > 0) then
         fail "the soak failed"
 
-let run (arguments: string list) : unit =
-    buildRelease host
-    let exitCode = execute hostProgram arguments
+/// Where `publish` puts the program, compiled ahead of time for this kind of machine.
+let publishFolder = Path.Combine(root, "artifacts", "lsmfs")
 
-    if exitCode <> 0 then
-        raise (BuildFailed("", exitCode))
+let publishedProgram = Path.Combine(publishFolder, Path.GetFileName hostProgram)
 
-let bench (arguments: string list) : unit =
-    let runBench (project: string) (arguments: string list) =
-        let folder = Path.Combine(root, "bench", project)
-        buildRelease folder
-        require "the benchmark failed" ([ "run"; "--no-build"; "-c"; "Release"; "--project"; folder; "--" ] @ arguments)
+/// Compiles the program ahead of time; false when that failed, which is told by then.
+let tryPublish () : bool =
+    say $"publishing to {publishFolder}"
 
-    match arguments with
-    | "micro" :: rest -> runBench "Micro" rest
-    | "compaction" :: rest -> runBench "Compaction" rest
-    | "embedded" :: rest ->
-        let out =
-            if List.contains "--out" rest then
-                []
-            else
-                [ "--out"; Path.Combine(root, "artifacts", "embedded.md") ]
-
-        runBench "Embedded" (out @ rest)
-    | command :: _ when not (command.StartsWith '-') -> runBench "Load" arguments
-    | options ->
-        buildRelease host
-        let report = Path.Combine(root, "artifacts", "bench.md")
-        Directory.CreateDirectory(Path.Combine(root, "artifacts")) |> ignore
-
-        let unless name defaults = if List.contains name options then [] else name :: defaults
-
-        runBench "Load" ("suite" :: unless "--lsmfs" [ $"\"{hostProgram}\"" ] @ unless "--out" [ report ] @ options)
-
-let publish (_: string list) : unit =
-    let output = Path.Combine(root, "artifacts", "lsmfs")
-    say $"publishing to {output}"
-
-    require "the publish failed" [
+    dotnet [
         "publish"
         host
         "-c"
@@ -261,8 +240,189 @@ let publish (_: string list) : unit =
         "false"
         "-p:PublishReadyToRun=true"
         "-o"
-        output
+        publishFolder
     ]
+        =
+        0
+
+let publish (_: string list) : unit =
+    if not (tryPublish ()) then
+        fail "the publish failed"
+
+/// The program that starts fastest: compiled ahead, or as the build leaves it where the package of the compiler cannot be had.
+let programToRun () : string =
+    if tryPublish () then
+        publishedProgram
+    else
+        say "without what compiles ahead, the program compiles while it starts"
+        buildRelease host
+        hostProgram
+
+let run (arguments: string list) : unit =
+    let exitCode = execute (programToRun ()) arguments
+
+    if exitCode <> 0 then
+        raise (BuildFailed("", exitCode))
+
+// -------------------------------------------------------------------------------------------------------- measurements
+
+let benchFolder (project: string) = Path.Combine(root, "bench", project)
+
+let benchResults = Path.Combine(root, "artifacts", "bench")
+
+/// Runs what a project under bench was built to.
+let runBenchWithin (limit: TimeSpan) (project: string) (arguments: string list) : int =
+    executeWithin
+        limit
+        "dotnet"
+        ([ "run"; "--no-build"; "-c"; "Release"; "--project"; benchFolder project; "--" ] @ arguments)
+
+/// A program that measures, and what becomes a chapter of bench/RESULTS.md.
+type Part = {
+    Name: string
+    Project: string
+    /// How long it takes on two cores, whole and with --quick.
+    Minutes: int
+    QuickMinutes: float
+    /// The arguments of a run whose figures go to this file.
+    Arguments: bool -> string -> string list
+}
+
+let parts = [
+    {
+        Name = "load"
+        Project = "Load"
+        Minutes = 12
+        QuickMinutes = 1.5
+        Arguments =
+            fun quick results ->
+                [
+                    "suite"
+                    "--lsmfs"
+                    $"\"{publishedProgram}\""
+                    "--out"
+                    Path.ChangeExtension(results, ".md")
+                    "--results"
+                    results
+                ]
+                @ if quick then [ "--quick" ] else []
+    }
+    {
+        Name = "embedded"
+        Project = "Embedded"
+        Minutes = 15
+        QuickMinutes = 2.0
+        Arguments =
+            fun quick results ->
+                [ "--out"; Path.ChangeExtension(results, ".md"); "--results"; results ]
+                @ if quick then [ "--quick" ] else []
+    }
+    {
+        Name = "process"
+        Project = "Process"
+        Minutes = 3
+        QuickMinutes = 0.5
+        Arguments =
+            fun quick results ->
+                [ "--published"; publishedProgram; "--built"; hostProgram; "--results"; results ]
+                @ if quick then
+                      [ "--starts"; "5"; "--restarts"; "3"; "--keys"; "2000000" ]
+                  else
+                      []
+    }
+    {
+        Name = "micro"
+        Project = "Micro"
+        Minutes = 8
+        QuickMinutes = 1.0
+        Arguments =
+            fun quick results ->
+                [ "--filter"; "*"; "--exporters"; "json"; "--artifacts"; Path.ChangeExtension(results, null) ]
+                @ if quick then [ "--job"; "dry" ] else []
+    }
+]
+
+let commandOf (part: Part) (quick: bool) : string =
+    "dotnet fsi build.fsx bench" + (if quick then " -- --quick" else $" -- {part.Name}")
+
+/// Measures a part; a line about what went wrong, if something did. What was measured is in its file all the same.
+let measure (quick: bool) (part: Part) (more: string list) : string option =
+    let results = Path.Combine(benchResults, $"{part.Name}.json")
+    Directory.CreateDirectory benchResults |> ignore
+    File.Delete results
+    let expected = if quick then part.QuickMinutes else float part.Minutes
+    say $"{part.Name}: about %g{expected} minutes, from %s{DateTime.Now.ToShortTimeString()}"
+
+    let exitCode =
+        runBenchWithin (TimeSpan.FromMinutes(3.0 * expected + 2.0)) part.Project (part.Arguments quick results @ more)
+
+    // BenchmarkDotNet writes its own kind of report.
+    let exitCode =
+        if part.Name = "micro" && exitCode = 0 then
+            let reports = Path.Combine(Path.ChangeExtension(results, null), "results")
+            runBenchWithin Timeout.InfiniteTimeSpan "Results" [ "micro"; reports; results; commandOf part quick ]
+        else
+            exitCode
+
+    if exitCode = 0 && File.Exists results then
+        None
+    elif File.Exists results then
+        Some $"{part.Name}: ended with exit code {exitCode}; what it had measured is below"
+    else
+        Some $"{part.Name}: ended with exit code {exitCode}, and wrote no results"
+
+/// Composes bench/RESULTS.md from what was measured, here or earlier; fails when a target was not.
+let compose (failures: string list) : unit =
+    match
+        runBenchWithin Timeout.InfiniteTimeSpan "Results" ([ "compose"; benchResults; benchFolder "" ] @ failures)
+    with
+    | 0 -> ()
+    | 1 -> fail "not every target was measured; bench/RESULTS.md says which"
+    | _ -> fail "the report could not be composed"
+
+let benchAll (quick: bool) : unit =
+    let minutes = parts |> List.sumBy (fun part -> if quick then part.QuickMinutes else float part.Minutes)
+
+    let freeGigabytes = DriveInfo(Path.GetTempPath()).AvailableFreeSpace / 1_000_000_000L
+
+    if not quick && freeGigabytes < 12L then
+        fail $"{Path.GetTempPath()} has {freeGigabytes} GB free, and 12 are wanted: name another folder with TMPDIR"
+
+    say $"measuring everything: about %.0f{minutes} minutes; the machine should have nothing else to do"
+    build []
+
+    if not (tryPublish ()) then
+        fail "the publish failed"
+
+    parts |> List.choose (fun part -> measure quick part []) |> compose
+
+let bench (arguments: string list) : unit =
+    let runProject (project: string) (arguments: string list) =
+        buildRelease (benchFolder project)
+
+        if runBenchWithin Timeout.InfiniteTimeSpan project arguments <> 0 then
+            fail "the benchmark failed"
+
+    match arguments with
+    | [] -> benchAll false
+    | [ "--quick" ] -> benchAll true
+    | [ "report" ] ->
+        buildRelease (benchFolder "Results")
+        compose []
+    // The whole part, with or without other sizes; its options alone go to the program as they are.
+    | name :: more when parts |> List.exists (fun part -> part.Name = name) && not (List.contains "--help" more) ->
+        let part = parts |> List.find (fun part -> part.Name = name)
+        buildRelease (benchFolder part.Project)
+        buildRelease (benchFolder "Results")
+
+        if not (tryPublish ()) then
+            fail "the publish failed"
+
+        measure false part more |> Option.iter fail
+    | "compaction" :: rest -> runProject "Compaction" rest
+    | name :: [ "--help" ] when parts |> List.exists (fun part -> part.Name = name) ->
+        runProject (parts |> List.find (fun part -> part.Name = name)).Project [ "--help" ]
+    | rest -> runProject "Load" rest
 
 type Target = { Name: string; Summary: string; Run: string list -> unit }
 
@@ -275,7 +435,7 @@ let targets = [
     target "build" "build everything, Release" build
     target
         "bench"
-        "side by side with memcached, into artifacts/bench.md; -- micro, compaction or embedded for those"
+        "measure everything into bench/RESULTS.md (40 minutes); -- --quick (5), a part (load, embedded, process, micro), report or compaction"
         bench
     target "publish" "a folder to install, artifacts/lsmfs, precompiled for this kind of machine" publish
     target "format" "format every F# and C# file" format

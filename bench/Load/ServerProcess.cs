@@ -19,13 +19,29 @@ public sealed class ServerProcess : IDisposable
 
     public Target Target { get; }
 
-    /// <summary>Starts the command, in which {port} stands for the port it must listen on, and waits until it answers `version`.</summary>
+    /// <summary>From the moment it was started to its answer to a first get.</summary>
+    public double FirstAnswerMilliseconds { get; private set; }
+
+    /// <summary>The last lines it has printed so far.</summary>
+    public IReadOnlyList<string> Lines
+    {
+        get
+        {
+            lock (lastLines)
+            {
+                return [.. lastLines];
+            }
+        }
+    }
+
+    /// <summary>Starts the command, in which {port} stands for the port it must listen on, and waits until it answers a get.</summary>
     public static ServerProcess Start(string name, string command, CancellationToken stop)
     {
         var address = new IPEndPoint(IPAddress.Loopback, FreePort());
         var words = SplitWords(command.Replace("{port}", $"{address.Port}", StringComparison.Ordinal));
         var start = new ProcessStartInfo(words[0], words[1..]) { RedirectStandardOutput = true, RedirectStandardError = true };
         Process process;
+        var started = Stopwatch.StartNew();
         try
         {
             process = Process.Start(start)!;
@@ -38,7 +54,7 @@ public sealed class ServerProcess : IDisposable
         try
         {
             server.KeepOutput();
-            server.WaitUntilReady(stop);
+            server.WaitUntilReady(started, stop);
             return server;
         }
         catch
@@ -98,36 +114,40 @@ public sealed class ServerProcess : IDisposable
         process.BeginErrorReadLine();
     }
 
-    void WaitUntilReady(CancellationToken stop)
+    void WaitUntilReady(Stopwatch started, CancellationToken stop)
     {
-        var waited = Stopwatch.StartNew();
-        while (!AnswersVersion())
+        while (!AnswersGet())
         {
-            if (process.WaitForExit(50))
+            // Often, since how long it took is a figure of its own.
+            if (process.WaitForExit(1))
             {
                 process.WaitForExit();
                 throw new LoadException($"{Target.Name} ended with exit code {process.ExitCode}: {LastWords()}");
             }
-            if (stop.IsCancellationRequested || waited.Elapsed.TotalSeconds > StartSecondsMax)
+            if (stop.IsCancellationRequested || started.Elapsed.TotalSeconds > StartSecondsMax)
             {
-                throw new LoadException($"{Target.Name} did not answer on {Target.Address} within {waited.Elapsed.TotalSeconds:F0} s: {LastWords()}");
+                throw new LoadException($"{Target.Name} did not answer on {Target.Address} within {started.Elapsed.TotalSeconds:F0} s: {LastWords()}");
             }
         }
+        FirstAnswerMilliseconds = started.Elapsed.TotalMilliseconds;
     }
 
-    bool AnswersVersion()
+    bool AnswersGet()
     {
         try
         {
-            using var client = new TcpClient { ReceiveTimeout = 1000, SendTimeout = 1000 };
-            client.Connect(Target.Address);
-            var stream = client.GetStream();
-            stream.Write("version\r\n"u8);
-            Span<byte> reply = stackalloc byte[7];
-            stream.ReadExactly(reply);
-            return reply.SequenceEqual("VERSION"u8);
+            using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) { ReceiveTimeout = 1000, SendTimeout = 1000 };
+            socket.Connect(Target.Address);
+            socket.Send("get lsmfs-load-is-it-there\r\n"u8);
+            Span<byte> reply = stackalloc byte[5];
+            var length = 0;
+            for (var read = 1; length < reply.Length && read > 0; length += read)
+            {
+                read = socket.Receive(reply[length..]);
+            }
+            return reply.SequenceEqual("END\r\n"u8);
         }
-        catch (Exception exception) when (exception is SocketException or IOException)
+        catch (SocketException)
         {
             return false;
         }

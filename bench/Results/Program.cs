@@ -5,7 +5,7 @@ const int Complete = 0, Incomplete = 1, Failed = 2;
 const string Help = """
     LsmFs.Results: what was measured, as one page
 
-      compose FROM TO [LINE ...]        FROM/{load,embedded,process,micro}.json and TO/{targets.json,remarks.md} into TO/RESULTS.md and TO/results/*.svg;
+      compose FROM TO [LINE ...]        FROM/{load,embedded,process,micro}.json and TO/{targets.json,remarks.md} into TO/RESULTS.md and the folder TO/results, which is emptied first;
                                         each LINE says of a part that it could not be measured
       micro FROM FILE COMMAND           the JSON reports of BenchmarkDotNet in the folder FROM into FILE
 
@@ -71,7 +71,7 @@ int Compose(string from, string to, string[] failures)
     var page = ResultsPage.Compose(targets, parts, remarks, missing);
     var plots = Path.Combine(to, "results");
     Directory.CreateDirectory(plots);
-    foreach (var old in Directory.GetFiles(plots, "*.svg"))
+    foreach (var old in Directory.GetFiles(plots))
     {
         File.Delete(old);
     }

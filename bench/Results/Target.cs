@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 
@@ -26,10 +27,10 @@ public sealed record Target
     /// <summary>Written by hand: what was tried and what holds it back, or what one has to know of it.</summary>
     public string? Note { get; init; }
 
-    /// <summary>"≤ 0.85 × memcached", "≥ 1,000,000 entries/s".</summary>
+    /// <summary>"≤ 0.85 × memcached", "≥ 1,000,000" in the unit of the row.</summary>
     [JsonIgnore]
     public string Demand =>
-        $"{(AtMost is null ? "≥" : "≤")} {Figure.Text(Bound)} {(Peer is null ? Unit : $"× {Peer}")}";
+        string.Create(CultureInfo.InvariantCulture, $"{(AtMost is null ? "≥" : "≤")} {Bound:#,0.##}{(Peer is null ? "" : $" × {Peer}")}");
 
     [JsonIgnore]
     public double Bound => AtMost ?? AtLeast!.Value;

@@ -81,10 +81,10 @@ Opening.
 
 | work | row | target | measured | met | |
 |---|---|---|---|---|---|
-| gets | get: operations/s | ≥ 1.00 × memcached | **1.50** (1.10 to 2.00) | yes |  |
-| gets | set: operations/s | ≥ 1.00 × memcached | **0.50** | **no** | The disk holds it back. |
-| idle | idle connection: KiB | ≤ 8.00 KiB | **4.00** | yes |  |
-| gets | gone: operations/s | ≥ 1.00 × memcached | not measured | not measured |  |
+| gets | get: operations/s | ≥ 1 × memcached | **1.50** (1.10 to 2.00) | yes |  |
+| gets | set: operations/s | ≥ 1 × memcached | **0.50** | **no** | The disk holds it back. |
+| idle | idle connection: KiB | ≤ 8 | **4.00** | yes |  |
+| gets | gone: operations/s | ≥ 1 × memcached | not measured | not measured |  |
 
 ![Targets](results/targets.svg)
 
