@@ -91,6 +91,13 @@ module Options =
             Compression = compression
     }
 
+    /// Memory of flushed memtables that is kept for the next ones: as much as may be frozen, which the budget has anyway. A memtable takes a chunk more than its size
+    /// where the last write passes it.
+    let recycledBytesMax (options: Options) : int64 =
+        let chunk = int64 options.ChunkSizeBytes
+        let chunkCount = (options.MemtableSizeBytes + chunk - 1L) / chunk + 1L
+        int64 options.FrozenMemtableCountMax * chunkCount * chunk
+
     /// What the cache may take beside this much metadata of opened tables: the rest of their common share, but never less than an eighth of it, since
     /// a store without any cache would read every block again and again.
     let cacheSizeBytes (options: Options) (tableMemoryBytes: int64) : int64 =

@@ -15,7 +15,8 @@ type TableBuilder(options: Options) =
         if options.BlockSizeBytes < 1 || options.BlockSizeBytes > Block.sizeBytesMax then
             invalidOp $"a block size of %d{options.BlockSizeBytes} bytes"
 
-    let output = ByteBuffer(256 * 1024)
+    // A piece as a job hands it out, and the block that passes its end.
+    let output = ByteBuffer(256 * 1024 + Block.sizeBytesMax)
     let block = ByteBuffer(options.BlockSizeBytes + 1024)
     let offsets = ByteBuffer 1024
     let fingerprints = ByteBuffer 512

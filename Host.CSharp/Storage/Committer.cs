@@ -383,7 +383,10 @@ internal sealed class Committer : IDisposable
     private void ExecuteGroup(bool admitsPuts)
     {
         _context.Begin(_store.NowSeconds(), admitsPuts);
-        _group.ForEach(Execute);
+        foreach (var submission in _group)
+        {
+            Execute(submission);
+        }
     }
 
     private string? TryAppend(ref bool admitsPuts)

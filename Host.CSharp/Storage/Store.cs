@@ -36,7 +36,7 @@ public sealed class Store : IDisposable
         Blocks = new TableBlocks(Tables, Cache, log);
         Reads = new BlockReads(Blocks, log);
         Decisions = new DecisionRecorder(this);
-        var chunks = new ChunkPool(EngineOptions.ChunkSizeBytes, EngineOptions.MemtableSizeBytes);
+        var chunks = new ChunkPool(EngineOptions.ChunkSizeBytes, OptionsModule.recycledBytesMax(EngineOptions));
         LogWriter? writer;
         try
         {

@@ -23,7 +23,7 @@ internal sealed class ReadOnlyStore : IDisposable
         try
         {
             var options = OptionsModule.ofBudget(OptionsModule.memoryBudgetBytesMin);
-            var chunks = new ChunkPool(options.ChunkSizeBytes, options.MemtableSizeBytes);
+            var chunks = new ChunkPool(options.ChunkSizeBytes, OptionsModule.recycledBytesMax(options));
             var recovered = StoreRecovery.Run(folder, options, _tables, chunks, NullLogger.Instance, isReadOnly: true);
             _snapshot = SnapshotModule.recovered(
                 Memtable.Create(chunks),

@@ -155,7 +155,7 @@ internal sealed class StoreSalvage(DataFolder source, DataFolder target)
             Print($"note: {note}; a crash leaves such things, and it was never acknowledged");
         }
 
-        var chunks = new ChunkPool(EngineOptions.ChunkSizeBytes, EngineOptions.MemtableSizeBytes);
+        var chunks = new ChunkPool(EngineOptions.ChunkSizeBytes, OptionsModule.recycledBytesMax(EngineOptions));
         var applied = Recovery.applyLogs(
             EngineOptions,
             FuncConvert.FromFunc(() => Memtable.Create(chunks)),

@@ -29,6 +29,28 @@ let tests =
                 Expect.throwsT<ArgumentOutOfRangeException> (fun () -> ChunkPool(size, 0L) |> ignore) $"%d{size} bytes"
         }
 
+        test "memtables that are frozen, flushed and filled again take no new memory" {
+            let options = Options.ofBudget (8L <<< 20)
+            let chunk = int64 options.ChunkSizeBytes
+            let pool = ChunkPool(options.ChunkSizeBytes, Options.recycledBytesMax options)
+
+            let full () =
+                let arena = Arena pool
+
+                while arena.SizeBytes < options.MemtableSizeBytes do
+                    arena.Allocate 200 |> ignore
+
+                arena
+
+            // As many as may be frozen, and the one that is written.
+            let memtables = [ for _ in 0 .. options.FrozenMemtableCountMax -> full () ]
+            let frozen = List.take options.FrozenMemtableCountMax memtables
+            let chunkCount = frozen |> List.sumBy (fun arena -> int64 arena.Mark.ChunkCount)
+            frozen |> List.iter _.Release()
+            Expect.equal pool.HeldBytes (chunkCount * chunk) "all of their memory is kept"
+            Expect.isLessThanOrEqual pool.HeldBytes (Options.recycledBytesMax options) "within the bound"
+        }
+
         property
             "invariants 1 and 3: what is allocated keeps its bytes; rewinding and releasing give back every chunk"
             (fun (lengths: PositiveInt list) (more: PositiveInt list) ->
