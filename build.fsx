@@ -218,6 +218,16 @@ let soak (arguments: string list) : unit =
     if counts |> List.exists (fun counts -> counts.Failed > 0) then
         fail "the soak failed"
 
+/// Ends with the simulator's own exit code: 1 when a seed failed.
+let simulate (arguments: string list) : unit =
+    let project = Path.Combine(root, "Simulation.Cli")
+    buildRelease project
+    let program = Path.Combine(project, "bin", "Release", "net10.0", "lsmfs-simulate.dll")
+    let exitCode = dotnet (program :: arguments)
+
+    if exitCode <> 0 then
+        raise (BuildFailed("", exitCode))
+
 /// Where `publish` puts the program, compiled ahead of time for this kind of machine.
 let publishFolder = Path.Combine(root, "artifacts", "lsmfs")
 
@@ -437,6 +447,10 @@ let targets = [
         "bench"
         "measure everything into bench/RESULTS.md (40 minutes); -- --quick (5), a part (load, embedded, process, micro), report or compaction"
         bench
+    target
+        "simulate"
+        "the store on a simulated disk, from random seeds: -- --minutes N; one seed, told step by step: -- --seed N"
+        simulate
     target "publish" "a folder to install, artifacts/lsmfs, precompiled for this kind of machine" publish
     target "format" "format every F# and C# file" format
 ]

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using LsmFs.Engine;
 using Microsoft.Extensions.Logging;
 using Microsoft.FSharp.Collections;
@@ -26,10 +25,14 @@ internal sealed class BackgroundWork : IDisposable
     private readonly CancellationTokenSource _stopping = new();
     private readonly AutoResetEvent _flushWanted = new(false);
     private readonly AutoResetEvent _compactionWanted = new(false);
-    private readonly Thread _flusher;
-    private readonly Thread[] _compactors;
+    private readonly Worker _flusher;
+    private readonly Worker[] _compactors;
+    // Under Scheduling.Manual there are none.
+    private readonly List<Thread> _threads = [];
     private volatile bool _isStopping;
     private readonly WorkFailure?[] _compactionFailures;
+    // When each compactor began to look for work.
+    private readonly uint[] _soughtAtSeconds;
     private volatile WorkFailure? _flushFailure;
     private volatile bool _isFlushing;
     private int _compactingCount;
@@ -41,8 +44,45 @@ internal sealed class BackgroundWork : IDisposable
         _store = store;
         Compactions = new Compactions(store, Counters);
         _compactionFailures = new WorkFailure?[store.Options.CompactionThreadCount];
-        _flusher = new Thread(() => RunThread(_flushWanted, TryFlush, failure => _flushFailure = failure, FlushName)) { IsBackground = true, Name = "lsmfs-flush" };
-        _compactors = [.. _compactionFailures.Select((_, index) => new Thread(() => RunCompactor(index)) { IsBackground = true, Name = $"lsmfs-compact{index}" })];
+        _soughtAtSeconds = new uint[_compactionFailures.Length];
+        _flusher = new Worker(TryFlush, failure => _flushFailure = failure, FlushName);
+        _compactors =
+        [
+            .. _compactionFailures.Select((_, index) =>
+                new Worker(
+                    () =>
+                    {
+                        _soughtAtSeconds[index] = store.NowSeconds();
+                        return TryCompact(ref _compactionFailures[index]);
+                    },
+                    failure => Volatile.Write(ref _compactionFailures[index], failure),
+                    CompactionName)),
+        ];
+    }
+
+    /// <summary>What came of looking for work.</summary>
+    private enum StepOutcome
+    {
+        Worked,
+        HadNothing,
+        Failed,
+        Cancelled,
+    }
+
+    /// <summary>One kind of work, for one thread at a time.</summary>
+    private sealed class Worker(Func<bool> tryWork, Action<WorkFailure?> setFailure, string work)
+    {
+        internal Func<bool> TryWork { get; } = tryWork;
+
+        internal Action<WorkFailure?> SetFailure { get; } = setFailure;
+
+        internal string Work { get; } = work;
+
+        /// <summary>The last failure that was logged, until the work succeeds.</summary>
+        internal string? LoggedFailure { get; set; }
+
+        /// <summary>Whether a step of it is under way, under <see cref="Scheduling.Manual"/>.</summary>
+        internal bool IsRunning { get; set; }
     }
 
     /// <summary>
@@ -91,9 +131,22 @@ internal sealed class BackgroundWork : IDisposable
     /// <summary>Begins to work, once the store is complete.</summary>
     internal void Start()
     {
-        _flusher.Start();
-        Array.ForEach(_compactors, compactor => compactor.Start());
+        if (_store.Options.Scheduling == Scheduling.Manual)
+        {
+            return;
+        }
+
+        _threads.Add(new Thread(() => RunThread(_flusher, _flushWanted, () => null)) { IsBackground = true, Name = "lsmfs-flush" });
+        _threads.AddRange(
+            _compactors.Select((compactor, index) => new Thread(() => RunCompactor(compactor, index)) { IsBackground = true, Name = $"lsmfs-compact{index}" }));
+        _threads.ForEach(thread => thread.Start());
     }
+
+    /// <summary>Flushes a memtable, if one waits. Under <see cref="Scheduling.Manual"/>.</summary>
+    internal bool TryRunFlush() => TryRun(_flusher);
+
+    /// <summary>Carries out a compaction, if one is due that can be begun beside those under way. Under <see cref="Scheduling.Manual"/>.</summary>
+    internal bool TryRunCompaction() => Array.Find(_compactors, compactor => !compactor.IsRunning) is { } idle && TryRun(idle);
 
     /// <summary>There may be a memtable to flush.</summary>
     internal void WakeFlusher() => _flushWanted.Set();
@@ -108,12 +161,8 @@ internal sealed class BackgroundWork : IDisposable
         _stopping.Cancel();
         _flushWanted.Set();
         _compactionWanted.Set();
-        _flusher.Join();
-        foreach (var compactor in _compactors)
-        {
-            // The one that wakes passes it on.
-            compactor.Join();
-        }
+        // Of the compactors, the one that wakes passes it on.
+        _threads.ForEach(thread => thread.Join());
 
         _store.Epochs.Reclaim();
         _flushWanted.Dispose();
@@ -121,47 +170,77 @@ internal sealed class BackgroundWork : IDisposable
         _stopping.Dispose();
     }
 
-    /// <summary>Does what there is to do, waits for more, and after a failure tries again; writes are refused until it succeeds.</summary>
-    private void RunThread(AutoResetEvent wanted, Func<bool> tryWork, Action<WorkFailure?> setFailure, string work, Func<TimeSpan?>? delayUntilDue = null)
+    /// <summary>Does what there is to do, waits for more, and after a failure tries again.</summary>
+    private void RunThread(Worker worker, AutoResetEvent wanted, Func<TimeSpan?> delayUntilDue)
     {
-        string? failure = null;
         while (!_stopping.IsCancellationRequested)
         {
-            try
+            switch (Step(worker))
             {
-                var worked = tryWork();
-                if (failure is not null)
-                {
-                    failure = null;
-                    setFailure(null);
-                    _store.Log.BackgroundRecovered();
-                    _store.WakeCommitter();
-                }
-
-                if (!worked)
-                {
-                    wanted.WaitOne(WaitTime(delayUntilDue?.Invoke()));
+                case StepOutcome.HadNothing:
+                    wanted.WaitOne(WaitTime(delayUntilDue()));
                     _store.Epochs.Reclaim();
-                }
+                    break;
+                case StepOutcome.Failed:
+                    _ = WaitHandle.WaitAny([_stopping.Token.WaitHandle, wanted], _store.Options.RetryDelay);
+                    break;
+                case StepOutcome.Cancelled:
+                    return;
             }
-            catch (WorkCancelledException)
-            {
-                return;
-            }
-            catch (Exception cause)
-            {
-                var reason = cause is IOException or StoreException ? cause.Message : cause.ToString();
-                // Once, not with every attempt, each of which has another file.
-                var kind = cause is IOException ? $"{cause.HResult}" : reason;
-                if (kind != failure)
-                {
-                    failure = kind;
-                    _store.Log.BackgroundFailed(work, reason);
-                }
+        }
+    }
 
+    /// <summary>Does one piece of work. After a failure writes are refused until it succeeds.</summary>
+    private StepOutcome Step(Worker worker)
+    {
+        try
+        {
+            var worked = worker.TryWork();
+            if (worker.LoggedFailure is not null)
+            {
+                worker.LoggedFailure = null;
+                worker.SetFailure(null);
+                _store.Log.BackgroundRecovered();
                 _store.WakeCommitter();
-                _ = WaitHandle.WaitAny([_stopping.Token.WaitHandle, wanted], _store.Options.RetryDelay);
             }
+
+            return worked ? StepOutcome.Worked : StepOutcome.HadNothing;
+        }
+        catch (WorkCancelledException)
+        {
+            return StepOutcome.Cancelled;
+        }
+        catch (Exception cause)
+        {
+            var reason = cause is IOException or StoreException ? cause.Message : cause.ToString();
+            // Once, not with every attempt, each of which has another file.
+            var kind = cause is IOException ? $"{cause.HResult}" : reason;
+            if (kind != worker.LoggedFailure)
+            {
+                worker.LoggedFailure = kind;
+                _store.Log.BackgroundFailed(worker.Work, reason);
+            }
+
+            _store.WakeCommitter();
+            return StepOutcome.Failed;
+        }
+    }
+
+    private bool TryRun(Worker worker)
+    {
+        if (worker.IsRunning || _isStopping)
+        {
+            return false;
+        }
+
+        worker.IsRunning = true;
+        try
+        {
+            return Step(worker) == StepOutcome.Worked;
+        }
+        finally
+        {
+            worker.IsRunning = false;
         }
     }
 
@@ -176,20 +255,10 @@ internal sealed class BackgroundWork : IDisposable
         return delayUntilDue is { } delay ? TimeSpan.FromTicks(Math.Min(delay.Ticks, ClockInterval.Ticks)) : Timeout.InfiniteTimeSpan;
     }
 
-    private void RunCompactor(int index)
+    private void RunCompactor(Worker compactor, int index)
     {
         Posix.LowerThreadPriority();
-        var sinceSeconds = 0u;
-        RunThread(
-            _compactionWanted,
-            () =>
-            {
-                sinceSeconds = _store.NowSeconds();
-                return TryCompact(ref _compactionFailures[index]);
-            },
-            failure => Volatile.Write(ref _compactionFailures[index], failure),
-            CompactionName,
-            () => Compactions.DelayUntilDue(sinceSeconds));
+        RunThread(compactor, _compactionWanted, () => Compactions.DelayUntilDue(_soughtAtSeconds[index]));
         // The next one that waits is to stop too.
         _compactionWanted.Set();
     }
@@ -234,7 +303,7 @@ internal sealed class BackgroundWork : IDisposable
     {
         var snapshot = _store.Current;
         var frozen = Work.flushNext(snapshot)!.Value;
-        var started = Stopwatch.GetTimestamp();
+        var started = _store.Options.Clock.GetTimestamp();
         var memtableBytes = frozen.Memtable.SizeBytes;
         var writer = new TableWriter(_store, SpaceUse.Flush);
         var tables = writer.Run(Work.flushJob(_store.EngineOptions, snapshot, frozen, _store.NowSeconds()), _stopping.Token);
@@ -243,7 +312,7 @@ internal sealed class BackgroundWork : IDisposable
             current => Work.flushEdit(current, ListModule.OfSeq(tables.Select(table => table.Meta))),
             SnapshotModule.flushed);
         Counters.Flushed(writer.WrittenBytes);
-        var cost = new JobCost(tables.Count, ReadBytes: 0, writer.WrittenBytes, (long)Stopwatch.GetElapsedTime(started).TotalMilliseconds);
+        var cost = new JobCost(tables.Count, ReadBytes: 0, writer.WrittenBytes, (long)_store.Options.Clock.GetElapsedTime(started).TotalMilliseconds);
         _store.Log.Flushed(memtableBytes, cost.TableCount, cost.WrittenBytes, cost.ElapsedMilliseconds);
         _store.Decisions.Flushed(memtableBytes, cost);
         _store.RetireMemtable(frozen.Memtable);

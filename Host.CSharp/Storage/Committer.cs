@@ -26,6 +26,7 @@ internal sealed class Committer : IDisposable
     // Never disposed of, because late submissions may still set it.
     private readonly AutoResetEvent _work = new(false);
     private readonly Thread? _thread;
+    private readonly bool _isManual;
     // Under Os: logs of frozen memtables, which a clean end makes durable. Locked, since the flusher closes those whose entries are in tables.
     private readonly List<LogWriter> _unsynced = [];
     private LogWriter? _log;
@@ -46,7 +47,8 @@ internal sealed class Committer : IDisposable
         _reader = new StoreReader(store);
         _pacer = new WritePacer(store, Wake);
         _context = new WriteContext(_reader, log is not null);
-        if (store.Options.Durability == Durability.Sync)
+        _isManual = store.Options.Scheduling == Scheduling.Manual;
+        if (store.Options.Durability == Durability.Sync && !_isManual)
         {
             _thread = new Thread(RunThread) { IsBackground = true, Name = "lsmfs-commit" };
             _thread.Start();
@@ -73,12 +75,23 @@ internal sealed class Committer : IDisposable
         _queue.Enqueue(submission);
         if (_thread is null || _stopping)
         {
-            Drain();
+            if (!_isManual || _stopping || _store.MayRun(StoreWork.Commit))
+            {
+                Drain();
+            }
         }
         else
         {
             _work.Set();
         }
+    }
+
+    /// <summary>Commits what may be committed now; whether there was anything. Under <see cref="Scheduling.Manual"/>.</summary>
+    internal bool TryRun()
+    {
+        var hadWork = HasWork && !MustWait() && Volatile.Read(ref _busy) == 0;
+        Drain();
+        return hadWork;
     }
 
     /// <summary>Background work has made room, or failed: what waits is looked at again. Not on the thread that tells so, which has other work.</summary>
@@ -88,7 +101,7 @@ internal sealed class Committer : IDisposable
         {
             _work.Set();
         }
-        else if (HasWork)
+        else if (HasWork && !_isManual)
         {
             ThreadPool.UnsafeQueueUserWorkItem(static committer => committer.Drain(), this, preferLocal: false);
         }
@@ -120,7 +133,7 @@ internal sealed class Committer : IDisposable
     {
         var request = new FreezeRequest();
         Submit(request);
-        request.IsDone.Wait();
+        _store.Await(request.IsDone);
         return request.Outcome.Refusal;
     }
 
@@ -139,6 +152,9 @@ internal sealed class Committer : IDisposable
             Freeze();
         }
     }
+
+    /// <summary>Whether the calling thread is at the logs of frozen memtables.</summary>
+    internal bool IsEntered => Monitor.IsEntered(_unsynced);
 
     /// <summary>Takes a memtable that no reader can reach; its memory serves the next ones.</summary>
     internal void Recycle(Memtable memtable) => _recyclable.Enqueue(memtable);

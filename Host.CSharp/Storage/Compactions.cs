@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using LsmFs.Engine;
 using Microsoft.FSharp.Collections;
 
@@ -30,6 +29,9 @@ internal sealed class Compactions(Store store, BackgroundCounters counters)
 
         protected internal override void Completed(CommitOutcome outcome) => Volatile.Write(ref owner._isFlushSubmitted, 0);
     }
+
+    /// <summary>Whether the calling thread is planning.</summary>
+    internal bool IsEntered => _planning.IsHeldByCurrentThread;
 
     /// <summary>The tables that cannot be read.</summary>
     internal FSharpList<FileNumber> Quarantined => _quarantined;
@@ -132,7 +134,7 @@ internal sealed class Compactions(Store store, BackgroundCounters counters)
 
     private JobCost CarryOut(Snapshot snapshot, CompactionPlan plan, CancellationToken cancelled)
     {
-        var started = Stopwatch.GetTimestamp();
+        var started = store.Options.Clock.GetTimestamp();
         var writer = new TableWriter(store, SpaceUse.Compaction);
         var outputs = plan.Kind == CompactionKind.Merge
             ? writer.Run(Work.compactionJob(store.EngineOptions, snapshot, plan, store.NowSeconds()), cancelled)
@@ -143,7 +145,7 @@ internal sealed class Compactions(Store store, BackgroundCounters counters)
             outputs,
             current => plan.Kind == CompactionKind.Move ? edit : Work.withFlush(current, edit),
             SnapshotModule.compacted);
-        var elapsedMilliseconds = (long)Stopwatch.GetElapsedTime(started).TotalMilliseconds;
+        var elapsedMilliseconds = (long)store.Options.Clock.GetElapsedTime(started).TotalMilliseconds;
         counters.Compacted(plan, writer.ReadBytes, writer.WrittenBytes, elapsedMilliseconds);
         store.Log.Compacted(
             CompactionPlanModule.print(plan), CompactionPlanModule.inputBytes(plan), outputs.Count, writer.WrittenBytes, elapsedMilliseconds);

@@ -22,6 +22,9 @@ internal sealed class DecisionRecorder(Store store) : IDisposable
     private LogWriter? _log;
     private DateTimeOffset _resumeAt = DateTimeOffset.MinValue;
 
+    /// <summary>Whether the calling thread is in here.</summary>
+    internal bool IsEntered => _gate.IsHeldByCurrentThread;
+
     /// <summary>Chooses the plan that is most due now and can be begun beside <paramref name="running"/>; null when none is.</summary>
     internal (Snapshot Snapshot, CompactionPlan Plan)? Decide(FSharpList<CompactionPlan> running, FSharpList<FileNumber> quarantined)
     {

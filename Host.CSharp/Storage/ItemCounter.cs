@@ -81,7 +81,7 @@ internal sealed class ItemCounter(Store store) : IDisposable
             var current = snapshot.Use();
             snapshot.Leave();
             var count = new ItemCount(current, snapshot.NowSeconds);
-            if (count.IsQuick)
+            if (count.IsQuick || store.Options.Scheduling == Scheduling.Manual)
             {
                 Run(count, current.Flush, snapshot, start);
             }

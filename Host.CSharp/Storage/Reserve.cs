@@ -22,7 +22,7 @@ internal sealed class Reserve : IDisposable
     private readonly Func<bool> _lacksSpace;
     private readonly Action _onSpace;
     private readonly long _wholeBytes;
-    private readonly Timer _timer;
+    private readonly ITimer _timer;
     private StorageFile? _file;
     private ReserveShares _shares;
     private bool _isOpening = true;
@@ -33,7 +33,7 @@ internal sealed class Reserve : IDisposable
     /// Takes the reserve that an earlier run left, whole or not. While <paramref name="lacksSpace"/> says so, something larger than the reserve has no space;
     /// <paramref name="onSpace"/> is called, on any thread, when the disk is no longer full.
     /// </summary>
-    internal Reserve(DataFolder folder, Options options, TimeSpan retryDelay, ILogger log, Func<bool> lacksSpace, Action onSpace)
+    internal Reserve(DataFolder folder, Options options, TimeProvider clock, TimeSpan retryDelay, ILogger log, Func<bool> lacksSpace, Action onSpace)
     {
         _folder = folder;
         _options = options;
@@ -43,7 +43,7 @@ internal sealed class Reserve : IDisposable
         _onSpace = onSpace;
         _wholeBytes = DiskSpace.whole(options).TotalBytes;
         _shares = DiskSpace.ofLength(options, 0);
-        _timer = new Timer(_ => Refill(), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+        _timer = clock.CreateTimer(_ => Refill(), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
         if (folder.Exists(StoreFile.Reserve))
         {
             _file = folder.OpenWrite(StoreFile.Reserve);
@@ -58,6 +58,9 @@ internal sealed class Reserve : IDisposable
             }
         }
     }
+
+    /// <summary>Whether the calling thread is in here.</summary>
+    internal bool IsEntered => _lock.IsHeldByCurrentThread;
 
     /// <summary>Whether there is no space but the reserve.</summary>
     internal bool IsDiskFull => _isDiskFull;

@@ -40,7 +40,7 @@ public sealed class Store : IDisposable
         LogWriter? writer;
         try
         {
-            folder.Reserve = new Reserve(folder, EngineOptions, options.RetryDelay, log, () => _background?.LacksSpace ?? false, WakeCommitter);
+            folder.Reserve = new Reserve(folder, EngineOptions, options.Clock, options.RetryDelay, log, () => _background?.LacksSpace ?? false, WakeCommitter);
             var recovered = StoreRecovery.Run(folder, EngineOptions, Tables, chunks, log);
             _nextFile = recovered.NextFile.Value;
             var activeLog = NextFileNumber();
@@ -226,7 +226,7 @@ public sealed class Store : IDisposable
     public void Write(WriteBatch batch)
     {
         Submit(batch);
-        batch.Wait();
+        batch.Wait(this);
     }
 
     /// <summary>Writes the active memtable and all frozen ones to tables, and returns when that is done. Throws <see cref="StoreException"/> when it fails.</summary>
@@ -288,7 +288,78 @@ public sealed class Store : IDisposable
                 throw new StoreException($"the flush failed: {failure}");
             }
 
+            Pass();
+        }
+    }
+
+    /// <summary>
+    /// Carries out a piece of work, for a store that does not do so itself (<see cref="Scheduling.Manual"/>). False when there is none of the kind, when it
+    /// failed, and when it cannot be begun now: the call comes from within another one, out of a file operation or a submission, that would have held it up, were
+    /// the two on threads of their own. Throws <see cref="InvalidOperationException"/> when the store has its own threads.
+    /// </summary>
+    public bool TryRun(StoreWork work)
+    {
+        if (Options.Scheduling != Scheduling.Manual)
+        {
+            throw new InvalidOperationException("The store carries out its work on threads of its own.");
+        }
+
+        if (!MayRun(work))
+        {
+            return false;
+        }
+
+        switch (work)
+        {
+            case StoreWork.Commit:
+                return _committer.TryRun();
+            case StoreWork.Flush:
+                return _background.TryRunFlush();
+            case StoreWork.Compaction:
+                return _background.TryRunCompaction();
+            default:
+                var before = Epochs.RetiredCount;
+                Epochs.Reclaim();
+                return Epochs.RetiredCount < before;
+        }
+    }
+
+    /// <summary>Whether work would not come into a lock that the calling thread is in already, further down its stack.</summary>
+    internal bool MayRun(StoreWork work)
+    {
+        var isAtReserve = Folder.Reserve!.IsEntered || Decisions.IsEntered || _background.Compactions.IsEntered || _committer.IsEntered;
+        return work switch
+        {
+            StoreWork.Commit => !isAtReserve,
+            StoreWork.Reclaim => true,
+            _ => !isAtReserve && !_manifestLock.IsHeldByCurrentThread,
+        };
+    }
+
+    /// <summary>Waits; under <see cref="Scheduling.Manual"/> by carrying out the work that is waited for.</summary>
+    internal void Await(ManualResetEventSlim done)
+    {
+        if (Options.Scheduling == Scheduling.Threads)
+        {
+            done.Wait();
+            return;
+        }
+
+        while (!done.IsSet)
+        {
+            Pass();
+        }
+    }
+
+    private void Pass()
+    {
+        if (Options.Scheduling == Scheduling.Threads)
+        {
             Thread.Sleep(1);
+        }
+        else if (!TryRun(StoreWork.Commit) && !TryRun(StoreWork.Flush) && !TryRun(StoreWork.Compaction))
+        {
+            Options.Idle();
         }
     }
 

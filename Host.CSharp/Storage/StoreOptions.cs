@@ -23,6 +23,12 @@ public sealed record StoreOptions
     /// <summary>The clock; for tests.</summary>
     public TimeProvider Clock { get; init; } = TimeProvider.System;
 
+    /// <summary>Who carries out the store's work; <see cref="Host.Scheduling.Manual"/> for simulations and tests.</summary>
+    public Scheduling Scheduling { get; init; } = Scheduling.Threads;
+
+    /// <summary>What a call that waits does under <see cref="Host.Scheduling.Manual"/> when there is no work that would help: it lets time pass.</summary>
+    internal Action Idle { get; init; } = () => Thread.Sleep(1);
+
     /// <summary>The files; for tests.</summary>
     internal FileSystem FileSystem { get; init; } = FileSystem.OfOperatingSystem;
 

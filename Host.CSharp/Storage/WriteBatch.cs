@@ -31,9 +31,9 @@ public sealed class WriteBatch : Submission
     }
 
     /// <summary>Waits for the outcome; throws <see cref="StoreException"/> when the writes were refused.</summary>
-    internal void Wait()
+    internal void Wait(Store store)
     {
-        _isDone.Wait();
+        store.Await(_isDone);
         if (_outcome.Refusal is { } refusal)
         {
             throw new StoreException($"the writes were refused: {refusal}");

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using LsmFs.Engine;
 
 namespace LsmFs.Host;
@@ -9,13 +8,13 @@ namespace LsmFs.Host;
 /// </summary>
 internal sealed class WritePacer : IDisposable
 {
-    // What a timer can tell apart. Shorter pauses add up until they are worth it.
-    private static readonly long ShortestPause = Stopwatch.Frequency / 1000;
-
     private readonly Store _store;
     private readonly Action _wake;
-    private readonly Timer _timer;
-    // In ticks of the stopwatch, 0 for none.
+    private readonly TimeProvider _clock;
+    private readonly ITimer _timer;
+    // What a timer can tell apart, in ticks of the clock. Shorter pauses add up until they are worth it.
+    private readonly long _shortestPause;
+    // In ticks of the clock, 0 for none.
     private long _resumeAt;
     private long _stoppedSince;
     private int _stopReason;
@@ -25,20 +24,27 @@ internal sealed class WritePacer : IDisposable
     {
         _store = store;
         _wake = wake;
-        _timer = new Timer(_ => Resume());
+        _clock = store.Options.Clock;
+        _shortestPause = _clock.TimestampFrequency / 1000;
+        _timer = _clock.CreateTimer(_ => Resume(), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
     }
 
     /// <summary>Whether writes pause.</summary>
     internal bool MustWait()
     {
         var at = Volatile.Read(ref _resumeAt);
-        var remaining = at - Stopwatch.GetTimestamp();
-        if (at != 0 && remaining <= 0)
+        if (at == 0)
+        {
+            return false;
+        }
+
+        var remaining = at - _clock.GetTimestamp();
+        if (remaining <= 0)
         {
             _ = Interlocked.CompareExchange(ref _resumeAt, 0, at);
         }
 
-        return at != 0 && remaining >= ShortestPause;
+        return remaining >= _shortestPause;
     }
 
     /// <summary>Whether writes are at a bound; counts how long.</summary>
@@ -46,7 +52,7 @@ internal sealed class WritePacer : IDisposable
     {
         if (pressure != WritePressure.None)
         {
-            if (Interlocked.CompareExchange(ref _stoppedSince, Stopwatch.GetTimestamp(), 0) == 0)
+            if (Interlocked.CompareExchange(ref _stoppedSince, _clock.GetTimestamp(), 0) == 0)
             {
                 Volatile.Write(ref _stopReason, (int)pressure);
             }
@@ -57,7 +63,7 @@ internal sealed class WritePacer : IDisposable
         var since = Volatile.Read(ref _stoppedSince);
         if (since != 0 && Interlocked.CompareExchange(ref _stoppedSince, 0, since) == since)
         {
-            _store.BackgroundCounters.Stopped((WritePressure)Volatile.Read(ref _stopReason), Stopwatch.GetElapsedTime(since));
+            _store.BackgroundCounters.Stopped((WritePressure)Volatile.Read(ref _stopReason), _clock.GetElapsedTime(since));
         }
 
         return false;
@@ -73,8 +79,8 @@ internal sealed class WritePacer : IDisposable
         }
 
         var pause = Pacing.pauseNanoseconds(pace, bytes);
-        var from = Math.Max(Volatile.Read(ref _resumeAt), Stopwatch.GetTimestamp());
-        Volatile.Write(ref _resumeAt, from + (long)(pause * Stopwatch.Frequency / 1e9));
+        var from = Math.Max(Volatile.Read(ref _resumeAt), _clock.GetTimestamp());
+        Volatile.Write(ref _resumeAt, from + (long)(pause * _clock.TimestampFrequency / 1e9));
         _store.BackgroundCounters.Paced(pace.Reason, pause);
     }
 
@@ -85,7 +91,7 @@ internal sealed class WritePacer : IDisposable
         var at = Volatile.Read(ref _resumeAt);
         if (at != 0 && Interlocked.Exchange(ref _isArmed, 1) == 0)
         {
-            var remaining = TimeSpan.FromSeconds((double)Math.Max(at - Stopwatch.GetTimestamp(), ShortestPause) / Stopwatch.Frequency);
+            var remaining = TimeSpan.FromSeconds((double)Math.Max(at - _clock.GetTimestamp(), _shortestPause) / _clock.TimestampFrequency);
             try
             {
                 _ = _timer.Change(remaining, Timeout.InfiniteTimeSpan);

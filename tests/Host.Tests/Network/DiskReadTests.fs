@@ -15,13 +15,13 @@ open LsmFs.Engine
 open LsmFs.Host
 open LsmFs.Host.Tests
 open LsmFs.Host.Tests.Served
-open LsmFs.Host.Tests.SimulatedDisk
+open LsmFs.Simulation
 
 /// A store with the keys k0000 to k0999 in a table, none of it in the cache, and nothing in the page cache.
 type ColdServer(setting: Setting, cacheSizeBytes: int64) =
-    let disk = SimulatedDisk DiskImage.empty
+    let disk = SimulatedDisk()
     let gate = new ManualResetEventSlim true
-    let reads = ConcurrentQueue<Operation>()
+    let reads = ConcurrentQueue<DiskOperation>()
     let mutable failure: exn option = None
 
     let store =
@@ -29,7 +29,7 @@ type ColdServer(setting: Setting, cacheSizeBytes: int64) =
             StoreOptions(
                 DataFolder = "/simulated",
                 Durability = setting.Durability,
-                FileSystem = disk,
+                FileSystem = disk.FileSystem,
                 EngineOptions = {
                     Options.ofBudget (64L <<< 20) with
                         BlockSizeBytes = 512
@@ -51,7 +51,7 @@ type ColdServer(setting: Setting, cacheSizeBytes: int64) =
         store.Write batch
         store.Flush()
         disk.IsCold <- true
-        let table = disk.Image.Names |> Map.keys |> Seq.find (fun name -> name.EndsWith ".sst")
+        let table = disk.Image.Names |> Seq.find (fun name -> name.EndsWith ".sst")
 
         disk.FailWith(fun operation ->
             if operation.Kind = "read" && operation.File = table then

@@ -9,7 +9,7 @@ open Expecto
 open LsmFs.Engine
 open LsmFs.Host
 open LsmFs.Host.Tests.Folders
-open LsmFs.Host.Tests.SimulatedDisk
+open LsmFs.Simulation
 
 /// What clients see of a store.
 type Contents = Map<int, byte[]>
@@ -95,7 +95,7 @@ let optionsOn (disk: SimulatedDisk) (durability: Durability) : StoreOptions =
         DataFolder = "/simulated",
         Durability = durability,
         EngineOptions = tinyOptions,
-        FileSystem = disk,
+        FileSystem = disk.FileSystem,
         RetryDelay = TimeSpan.FromMilliseconds 1.0,
         ManifestEditBytesMax = 400L
     )
@@ -132,7 +132,7 @@ let private filesOf (store: Store) (image: DiskImage) : string list option =
         Some [
             "CURRENT"
             "RESERVE"
-            Encoding.ASCII.GetString(image.Contents[image.Names["CURRENT"]]).TrimEnd '\n'
+            Encoding.ASCII.GetString(image.Read "CURRENT").TrimEnd '\n'
             FileName.ofFile (StoreFile.Log snapshot.ActiveLog)
             for _, table in Version.tables snapshot.Version do
                 FileName.ofFile (StoreFile.Table table.Number)
@@ -143,8 +143,7 @@ let settle (isExcused: string -> bool) (label: string) (disk: SimulatedDisk) (st
     let differs () =
         let image = disk.Image
         // Decision logs are no part of the store: they come and go as the disk lets them.
-        let found =
-            image.Names |> Map.keys |> Seq.filter (fun name -> not (name.EndsWith ".decisions")) |> Set.ofSeq
+        let found = image.Names |> Seq.filter (fun name -> not (name.EndsWith ".decisions")) |> Set.ofSeq
 
         match filesOf store image with
         | None -> Some "work is left to do"

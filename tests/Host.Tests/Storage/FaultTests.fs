@@ -11,12 +11,8 @@ open Expecto
 open Expecto.Flip
 open LsmFs.Engine
 open LsmFs.Host
+open LsmFs.Simulation
 open LsmFs.Host.Tests.DiskScript
-open LsmFs.Host.Tests.SimulatedDisk
-
-let private noSpace () : exn = IOException("No space left on device", 28)
-let private readOnly () : exn = IOException("Read-only file system", 30)
-let private inputOutput () : exn = IOException("Input/output error", 5)
 
 /// Once more when it fails, which it does once.
 let rec private again (attempts: int) (body: unit -> 'result) : 'result =
@@ -41,7 +37,7 @@ let private runWith
         else
             [ Everything ]
 
-    let disk = SimulatedDisk DiskImage.empty
+    let disk = SimulatedDisk()
     let mutable failed = None
     let mutable syncFailed = false
     // What could not be deleted, or not found, stays until the next start; everything else is cleared away by the store itself.
@@ -169,7 +165,7 @@ let private runWith
         disk.OpenCount |> Expect.equal $"{context ()}: files left open" 0
 
         for loss in losses do
-            let disk = SimulatedDisk(DiskImage.after loss disk.Image)
+            let disk = SimulatedDisk(disk.Image.After loss)
             use store = openOn disk
             let found = read store
 
@@ -181,7 +177,7 @@ let private runWith
 
         for image, possible in moments do
             for loss in losses do
-                let disk = SimulatedDisk(DiskImage.after loss image)
+                let disk = SimulatedDisk(image.After loss)
                 use store = openOn disk
                 let found = read store
 
@@ -208,17 +204,17 @@ let private everyOperation = everyOperationAs Durability.Sync
 [<Tests>]
 let tests =
     testList "Faults" [
-        everyOperation "no space, once" 1 1 noSpace
-        everyOperation "no space, three times" 9 3 noSpace
-        everyOperationAs Durability.Os "no space, once, and no write waits for the disk" 1 1 noSpace
-        everyOperationAs Durability.Os "input/output error, twice, and no write waits for the disk" 9 2 inputOutput
-        everyOperation "input/output error, once" 1 1 inputOutput
-        everyOperation "input/output error, twice" 9 2 inputOutput
-        everyOperation "read-only, twice" 9 2 readOnly
+        everyOperation "no space, once" 1 1 DiskErrors.noSpace
+        everyOperation "no space, three times" 9 3 DiskErrors.noSpace
+        everyOperationAs Durability.Os "no space, once, and no write waits for the disk" 1 1 DiskErrors.noSpace
+        everyOperationAs Durability.Os "input/output error, twice, and no write waits for the disk" 9 2 DiskErrors.inputOutput
+        everyOperation "input/output error, once" 1 1 DiskErrors.inputOutput
+        everyOperation "input/output error, twice" 9 2 DiskErrors.inputOutput
+        everyOperation "read-only, twice" 9 2 DiskErrors.readOnly
 
         for kind in [ ".wal"; ".sst"; "MANIFEST" ] do
             testCase $"a sync that failed is not tried again: {kind}" (fun () ->
-                let disk = SimulatedDisk DiskImage.empty
+                let disk = SimulatedDisk()
                 use store = openOn disk
                 let mutable failed: string option = None
                 let mutable isRetried = false
@@ -228,7 +224,7 @@ let tests =
                         None
                     elif failed.IsNone then
                         failed <- Some operation.File
-                        Some(inputOutput ())
+                        Some(DiskErrors.inputOutput ())
                     else
                         isRetried <- isRetried || failed = Some operation.File
                         None)
@@ -257,7 +253,7 @@ let tests =
                 isRetried |> Expect.isFalse "tried again")
 
         testCase "a table of an edit that may be on disk stays until a manifest without the edit is in force" (fun () ->
-            let disk = SimulatedDisk DiskImage.empty
+            let disk = SimulatedDisk()
             use store = openOn disk
             let writes = Writes [ Put(1, "one"B) ]
             store.Submit writes
@@ -268,10 +264,10 @@ let tests =
             disk.FailWith(fun operation ->
                 if operation.File.StartsWith "MANIFEST" && operation.Kind = "sync" && syncFailures = 0 then
                     syncFailures <- 1
-                    Some(inputOutput ())
+                    Some(DiskErrors.inputOutput ())
                 elif operation.File.StartsWith "MANIFEST" && operation.Kind = "create" then
                     rewriteFailures <- rewriteFailures + 1
-                    Some(noSpace ())
+                    Some(DiskErrors.noSpace ())
                 else
                     None)
 
@@ -280,6 +276,6 @@ let tests =
             SpinWait.SpinUntil((fun () -> rewriteFailures >= 3), TimeSpan.FromSeconds 5.0)
             |> Expect.isTrue "tried again"
 
-            use after = openOn (SimulatedDisk(DiskImage.after Everything disk.Image))
+            use after = openOn (SimulatedDisk(disk.Image.After Everything))
             read after |> Expect.equal "what was written" (Map.ofList [ 1, "one"B ]))
     ]

@@ -11,8 +11,8 @@ open Expecto.Flip
 open LsmFs.Engine
 open LsmFs.Host
 open LsmFs.Host.Tests.Folders
+open LsmFs.Simulation
 open LsmFs.Host.Tests.DiskScript
-open LsmFs.Host.Tests.SimulatedDisk
 
 let private succeeds (program: string) (arguments: string list) : bool =
     try
@@ -89,7 +89,7 @@ let private expect (label: string) (expected: Contents) (store: Store) =
 /// Returns whether a store could be opened at all.
 let private fill (capacityBytes: int64) : bool =
     let label = $"a disk of {capacityBytes} bytes"
-    let disk = SimulatedDisk(DiskImage.empty, CapacityBytes = capacityBytes)
+    let disk = SimulatedDisk(DiskImage.Empty, CapacityBytes = capacityBytes)
     let mutable expected = Map.empty
 
     let change (store: Store) (changes: Change list) : string option =
@@ -127,7 +127,7 @@ let private fill (capacityBytes: int64) : bool =
             change store [ Put(0, "a value"B); Remove 7 ] |> ignore
             expect label expected store
             // The process is killed, and the disk is as full as before.
-            let disk = SimulatedDisk(DiskImage.after Everything disk.Image, CapacityBytes = capacityBytes)
+            let disk = SimulatedDisk(disk.Image.After Everything, CapacityBytes = capacityBytes)
             use store = openOn disk
             expect $"{label}, reopened" expected store
             remove store 300
@@ -139,7 +139,7 @@ let private fill (capacityBytes: int64) : bool =
             |> Expect.isTrue $"{label}: puts come back"
 
             settle (fun _ -> false) label disk store
-            use store = openOn (SimulatedDisk(DiskImage.after NothingUnsynced disk.Image))
+            use store = openOn (SimulatedDisk(disk.Image.After NothingUnsynced))
             expect $"{label}, at the end" expected store
 
         refused.IsSome && isPromised

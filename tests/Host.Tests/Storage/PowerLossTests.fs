@@ -9,8 +9,8 @@ open System.Threading
 open Expecto
 open LsmFs.Engine
 open LsmFs.Host
+open LsmFs.Simulation
 open LsmFs.Host.Tests.DiskScript
-open LsmFs.Host.Tests.SimulatedDisk
 
 /// A disk at one moment, and what a store opened from it may hold.
 type private Moment = { Image: DiskImage; Allowed: Contents list }
@@ -81,6 +81,7 @@ let private losses (index: int) = [
     Everything
     NothingUnsynced
     NamesOnly
+    AnyPrefix index
     AnyMixture index
     AnyMixture(index + 100_000)
 ]
@@ -92,7 +93,7 @@ let private crashed (every: int) (moments: Moment list) : (string * Moment) list
     |> List.filter (fun (index, _) -> index % every = 0)
     |> List.collect (fun (index, moment) ->
         losses index
-        |> List.map (fun loss -> loss, DiskImage.after loss moment.Image)
+        |> List.map (fun loss -> loss, moment.Image.After loss)
         |> List.distinctBy snd
         |> List.map (fun (loss, image) -> $"after operation {index}, kept {loss}", { moment with Image = image }))
 
@@ -103,16 +104,16 @@ let tests =
     testList "PowerLoss" [
         testCase "the process is killed after any operation, and none waits for the disk" (fun () ->
             let run = runAs Durability.Os
-            let life = run "the first life" { Image = DiskImage.empty; Allowed = [ Map.empty ] } script
+            let life = run "the first life" { Image = DiskImage.Empty; Allowed = [ Map.empty ] } script
             let mutable unusedBytes = 0
 
             for index, moment in List.indexed life do
                 let image = moment.Image
 
                 // A log with space for further records is what most of these leave behind.
-                for KeyValue(name, file) in image.Names do
+                for name in image.Names do
                     if name.EndsWith ".wal" then
-                        let bytes = image.Contents[file]
+                        let bytes = image.Read name
                         let zeros = bytes.Length - (bytes.AsSpan().LastIndexOfAnyExcept 0uy + 1)
                         unusedBytes <- max unusedBytes zeros
 
@@ -121,13 +122,13 @@ let tests =
             Expect.isGreaterThan unusedBytes 50_000 "bytes that were not used")
 
         testCase "after every operation" (fun () ->
-            let life = run "the first life" { Image = DiskImage.empty; Allowed = [ Map.empty ] } script
+            let life = run "the first life" { Image = DiskImage.Empty; Allowed = [ Map.empty ] } script
 
             for label, moment in crashed 1 life do
                 run label moment [] |> ignore)
 
         testCase "after every operation of a recovery and of the first write and flush that follow" (fun () ->
-            let life = run "the first life" { Image = DiskImage.empty; Allowed = [ Map.empty ] } script
+            let life = run "the first life" { Image = DiskImage.Empty; Allowed = [ Map.empty ] } script
 
             for label, moment in crashed 29 life do
                 let second = run label moment [ Write change; Flush ]

@@ -10,8 +10,8 @@ open Expecto.Flip
 open LsmFs.Engine
 open LsmFs.Host
 open LsmFs.Host.Tests.Folders
+open LsmFs.Simulation
 open LsmFs.Host.Tests.DiskScript
-open LsmFs.Host.Tests.SimulatedDisk
 
 let private soon = TimeSpan.FromSeconds 10.0
 
@@ -105,7 +105,7 @@ let tests =
                             found |> Expect.equal $"the last write of {writer}" accepted[writer]))
 
         testCase "writes that wait for a flush are refused when the store is closed" (fun () ->
-            let disk = SimulatedDisk DiskImage.empty
+            let disk = SimulatedDisk()
             use flushes = new ManualResetEventSlim(false)
 
             disk.FailWith(fun operation ->
@@ -137,7 +137,7 @@ let tests =
             |> fun count -> Expect.isGreaterThan "refused" (count, 0))
 
         testCase "a refused record that was cut off is off the disk before the next log is written" (fun () ->
-            let disk = SimulatedDisk DiskImage.empty
+            let disk = SimulatedDisk()
             let operations = Collections.Concurrent.ConcurrentQueue<string>()
             let mutable toFail = 0
             use store = openOn disk
@@ -170,7 +170,7 @@ let tests =
             |> Expect.equal "the order" [ $"sync {log}"; $"create {next}" ])
 
         testCase "a clean end under os makes the logs of waiting memtables durable too" (fun () ->
-            let disk = SimulatedDisk DiskImage.empty
+            let disk = SimulatedDisk()
 
             disk.FailWith(fun operation ->
                 if operation.Kind = "create" && operation.File.EndsWith ".sst" then
@@ -193,6 +193,6 @@ let tests =
 
             Expect.isNonEmpty "frozen memtables" store.Current.Frozen
             store.Dispose()
-            use store = openOn (SimulatedDisk(DiskImage.after NothingUnsynced disk.Image))
+            use store = openOn (SimulatedDisk(disk.Image.After NothingUnsynced))
             read store |> show |> Expect.equal "what was acknowledged" (show expected))
     ]

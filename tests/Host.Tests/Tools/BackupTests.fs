@@ -7,15 +7,15 @@ module LsmFs.Host.Tests.BackupTests
 open System.Collections.Generic
 open Expecto
 open LsmFs.Host
+open LsmFs.Simulation
 open LsmFs.Host.Tests.DiskScript
-open LsmFs.Host.Tests.SimulatedDisk
 
 /// The backup's disk at one moment, and the fewest writes that it must have.
 type private Moment = { Image: DiskImage; AtLeast: int }
 
 let private backUp (source: SimulatedDisk) (target: SimulatedDisk) : BackupReport =
-    use sourceFolder = DataFolder.LookInto(source, "/source")
-    use targetFolder = DataFolder.Open(target, "/target")
+    use sourceFolder = DataFolder.LookInto(source.FileSystem, "/source")
+    use targetFolder = DataFolder.Open(target.FileSystem, "/target")
     StoreBackup.Run(sourceFolder, targetFolder, verifyAll = true)
 
 let private contentsOf (image: DiskImage) : Contents =
@@ -39,8 +39,8 @@ let private losses = [ Everything; NothingUnsynced; NamesOnly; AnyMixture 1; Any
 
 /// Runs the script, with a backup after every few writes, and returns the moments of the backups.
 let private life (every: int) : struct (SimulatedDisk * List<Contents> * Moment list) =
-    let source = SimulatedDisk DiskImage.empty
-    let target = SimulatedDisk DiskImage.empty
+    let source = SimulatedDisk()
+    let target = SimulatedDisk()
     let history = List [ Map.empty ]
     let moments = List<Moment>()
     let mutable atLeast = -1
@@ -76,7 +76,7 @@ let tests =
 
             for index, moment in List.indexed moments do
                 for loss in losses do
-                    let image = DiskImage.after loss moment.Image
+                    let image = moment.Image.After loss
                     let label = $"after operation {index}, kept {loss}"
 
                     // Before the first backup is complete there is nothing to open.
@@ -94,8 +94,8 @@ let tests =
             Expect.isGreaterThan count 100 "moments were tried")
 
         testCase "tables are not copied again, and what the store no longer has goes" (fun () ->
-            let source = SimulatedDisk DiskImage.empty
-            let target = SimulatedDisk DiskImage.empty
+            let source = SimulatedDisk()
+            let target = SimulatedDisk()
             use store = openOn source
 
             let write (number: int) =
@@ -113,31 +113,24 @@ let tests =
             let third = backUp source target
             Expect.equal (third.CopiedCount, third.KeptCount, third.LogEntryCount) (0, 1, 1L) "nothing new"
 
-            Expect.equal
-                (target.Image.Names.Keys |> Seq.filter _.StartsWith("MANIFEST") |> Seq.length)
-                1
-                "one manifest")
+            Expect.equal (target.Image.Names |> Seq.filter _.StartsWith("MANIFEST") |> Seq.length) 1 "one manifest")
 
         testCase "a damaged source does not become a backup, and the one before stays" (fun () ->
             let struct (source, history, moments) = life 9
             let whole = (List.last moments).Image
             let image = source.Image
 
-            let damaged = {
-                image with
-                    Contents =
-                        image.Contents
-                        |> Map.map (fun file bytes ->
-                            if image.Names |> Map.exists (fun name named -> named = file && name.EndsWith ".sst") then
-                                bytes |> Array.mapi (fun index byte -> if index = 3 then ~~~byte else byte)
-                            else
-                                bytes)
-            }
+            let damaged =
+                image.WithContents(fun name bytes ->
+                    if name.EndsWith ".sst" then
+                        bytes |> Array.mapi (fun index byte -> if index = 3 then ~~~byte else byte)
+                    else
+                        bytes)
 
             // A new folder needs every table, so that one of them is damaged.
-            let target = SimulatedDisk DiskImage.empty
+            let target = SimulatedDisk()
             let error = Expect.throwsC (fun () -> backUp (SimulatedDisk damaged) target |> ignore) id
             Expect.stringContains error.Message " is damaged: " "the reason"
-            Expect.isFalse (target.Exists "/target/CURRENT") "no backup"
+            Expect.isFalse (List.contains "CURRENT" target.Image.Names) "no backup"
             Expect.equal (positionOf "the one before" history whole) (positionOf "again" history whole) "whole")
     ]
