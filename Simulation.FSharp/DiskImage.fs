@@ -145,10 +145,11 @@ module internal FileState =
 
             cut 0
 
-    let private withoutData (change: Change) : Change =
+    /// The file has grown, and the data did not get there: zeros. What it had before stays.
+    let private grown (content: Content) (change: Change) : Content =
         match change with
-        | Written(offset, bytes) -> Written(offset, Array.zeroCreate bytes.Length)
-        | Resized _ -> change
+        | Written(offset, bytes) -> Content.setLength content (max content.Length (offset + bytes.Length))
+        | Resized length -> Content.setLength content length
 
     let private settled (content: Content) : FileState = {
         Current = content
@@ -201,7 +202,7 @@ module internal FileState =
             | 1 -> keeping changes state
             | 2
             | 3 -> afterPrefix random state
-            | 4 -> keeping (List.map withoutData changes) state
+            | 4 -> changes |> List.fold grown (Content.share state.Durable) |> settled
             | 5 ->
                 let sectors = changes |> List.collect sectors
                 keeping (List.skip (random.Next(sectors.Length + 1)) sectors) state

@@ -897,13 +897,13 @@ type internal Runner(schedule: Schedule, statistics: Statistics, trace: (string 
         restart loss (recoverable loss (throughSequence ())) interrupts
 
     let close (isQuiet: bool) : unit =
-        while held.Count > 0 do
-            release ()
-
         isClosing <- true
         idleCount <- 0
 
         try
+            while held.Count > 0 do
+                release ()
+
             store.Value.Dispose()
 
             if isRunning () then

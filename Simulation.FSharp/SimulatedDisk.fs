@@ -244,6 +244,10 @@ type SimulatedDisk(start: DiskImage) =
                             grow name (length - current)
                             resize (int length))
 
+                override file.TryTakeAhead length =
+                    file.Allocate length
+                    true
+
                 override _.Sync() =
                     operate
                         "sync"

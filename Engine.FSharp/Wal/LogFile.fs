@@ -224,6 +224,12 @@ module LogFile =
         else
             replayFrames file bytes (Coding.readU32 header 28)
 
+    /// Where the last whole frame begins; without one, where the first would.
+    let lastFrameOffset (replay: LogReplay) : int =
+        match Array.tryLast replay.Frames with
+        | Some frame -> frame.PayloadOffset - frameHeaderLength
+        | None -> replay.ValidLengthBytes
+
     /// The version of a log file whose header is whole, when it is not one that this program knows.
     let unknownVersion (bytes: byte[]) : uint32 voption =
         if bytes.Length < headerLength then

@@ -130,8 +130,10 @@ internal sealed class DataFolder : IDisposable
     /// <summary>Gives a file of another folder a name in this one as well; see <see cref="FileSystem.TryLink"/>.</summary>
     internal bool TryLink(DataFolder source, StoreFile file) => _files.TryLink(source.PathOf(file), PathOf(file));
 
-    /// <summary>Makes the first bytes of a file durable, and cuts off what follows them.</summary>
-    internal void Settle(StoreFile file, long lengthBytes)
+    /// <summary>
+    /// Makes the first bytes of a file durable, and cuts off what follows them. The end of them, which is given, is written once more.
+    /// </summary>
+    internal void Settle(StoreFile file, long lengthBytes, ReadOnlySpan<byte> end)
     {
         using var handle = OpenWrite(file);
         if (handle.LengthBytes != lengthBytes)
@@ -139,6 +141,7 @@ internal sealed class DataFolder : IDisposable
             handle.SetLength(lengthBytes);
         }
 
+        handle.Write(end, lengthBytes - end.Length);
         handle.Sync();
     }
 

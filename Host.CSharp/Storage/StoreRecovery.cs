@@ -111,13 +111,15 @@ internal static class StoreRecovery
     }
 
     // A killed process may have left records that only the operating system's memory holds. Were they to be torn by a power cut later, after they were
-    // served and others were written behind them, the log would be damaged in the middle.
+    // served and others were written behind them, the log would be damaged in the middle. A sync alone would not do for the last group: were its own sync to
+    // have failed before, the operating system would show it and take it for written (Rebello et al., 2020).
     private static void SettleLogs(DataFolder folder, IEnumerable<ReplayedLog> logs, ILogger log)
     {
         foreach (var replayed in logs)
         {
             var file = StoreFile.NewLog(replayed.Number);
-            folder.Settle(file, replayed.Replay.ValidLengthBytes);
+            var validLength = replayed.Replay.ValidLengthBytes;
+            folder.Settle(file, validLength, replayed.Bytes.AsSpan(LogFile.lastFrameOffset(replayed.Replay)..validLength));
             if (replayed.Replay.TornBytes > 0 && !replayed.Replay.IsTailUnused)
             {
                 log.TornTailCut(FileName.ofFile(file), replayed.Replay.TornBytes);

@@ -207,7 +207,12 @@ let tests =
         everyOperation "no space, once" 1 1 DiskErrors.noSpace
         everyOperation "no space, three times" 9 3 DiskErrors.noSpace
         everyOperationAs Durability.Os "no space, once, and no write waits for the disk" 1 1 DiskErrors.noSpace
-        everyOperationAs Durability.Os "input/output error, twice, and no write waits for the disk" 9 2 DiskErrors.inputOutput
+        everyOperationAs
+            Durability.Os
+            "input/output error, twice, and no write waits for the disk"
+            9
+            2
+            DiskErrors.inputOutput
         everyOperation "input/output error, once" 1 1 DiskErrors.inputOutput
         everyOperation "input/output error, twice" 9 2 DiskErrors.inputOutput
         everyOperation "read-only, twice" 9 2 DiskErrors.readOnly
@@ -251,6 +256,34 @@ let tests =
 
                 failed |> Expect.isSome "a sync failed"
                 isRetried |> Expect.isFalse "tried again")
+
+        testCase
+            "a write whose sync failed, and that a restart finds and shows, is not taken back by a power cut"
+            (fun () ->
+                let disk = SimulatedDisk()
+
+                let refused =
+                    use store = openOn disk
+
+                    disk.FailWith(fun operation ->
+                        if operation.Kind = "sync" && operation.File.EndsWith ".wal" then
+                            Some(DiskErrors.inputOutput ())
+                        else
+                            None)
+
+                    let writes = Writes [ Put(1, "one"B) ]
+                    store.Submit writes
+                    writes.Wait()
+
+                refused |> Expect.isSome "refused"
+                disk.FailWith(fun _ -> None)
+
+                let shown =
+                    use store = openOn disk
+                    read store
+
+                use store = openOn (SimulatedDisk(disk.Image.After NothingUnsynced))
+                read store |> Expect.equal "what was shown" shown)
 
         testCase "a table of an edit that may be on disk stays until a manifest without the edit is in force" (fun () ->
             let disk = SimulatedDisk()
