@@ -17,7 +17,8 @@ type JobRules = {
     /// within, and one for each older table of level 0. A key that none of them can hold needs no tombstone.
     OlderRanges: KeyRange[][]
     /// The tables of the level below the one that the job writes to, ascending and disjoint. A new table overlaps only so many of them, so that
-    /// the job that will take it further is bounded.
+    /// the job that will take it further is bounded; and one that is large enough ends where one of them does, so that two such jobs seldom
+    /// both rewrite a table there.
     GrandparentRanges: KeyRange[]
 }
 
@@ -28,6 +29,9 @@ module JobRules =
     /// How many tables of the level below its own a new table may overlap; it ends at the next one.
     [<Literal>]
     let grandparentCountMax = 10
+
+    /// From this size in bytes on a new table ends at a border of the level below its own.
+    let alignedSizeBytes (options: Options) : int64 = options.TableSizeBytes / 2L
 
 /// What a job did with the entries it read.
 [<Struct>]
@@ -89,12 +93,15 @@ type internal GrandparentTracker(ranges: KeyRange[]) =
     let mutable position = 0
     let mutable start = 0
 
-    /// Whether a table that the key joins would overlap too many; asked for every key in turn. Amortised O(1).
-    member _.IsBeyond(key: ReadOnlySpan<byte>) : bool =
+    /// Whether a table ends before the key: it would overlap too many with it, or is `isLarge` and the key is the first beyond one of them.
+    /// Asked for every key in turn. Amortised O(1).
+    member _.EndsBefore(key: ReadOnlySpan<byte>, isLarge: bool) : bool =
+        let before = position
+
         while position < ranges.Length && key.SequenceCompareTo ranges[position].Largest > 0 do
             position <- position + 1
 
-        position - start >= JobRules.grandparentCountMax
+        position - start >= JobRules.grandparentCountMax || (isLarge && position > before)
 
     /// A new table begins.
     member _.Reset() : unit = start <- position
@@ -111,6 +118,7 @@ type Job(options: Options, sources: EntrySource[], rules: JobRules) =
     let bottom = BottomTracker rules.OlderRanges
     let grandparents = GrandparentTracker rules.GrandparentRanges
     let tombstone = ByteBuffer 512
+    let alignedSizeBytes = JobRules.alignedSizeBytes options
     let mutable finished: TableProperties voption = ValueNone
     let mutable outcome: JobStep voption = ValueNone
     let mutable isOutputLent = false
@@ -169,7 +177,7 @@ type Job(options: Options, sources: EntrySource[], rules: JobRules) =
 
     /// Deals with the entry that the merge stands on, unless the table has to end before it.
     let take (entry: Entry) =
-        if grandparents.IsBeyond entry.Key then
+        if grandparents.EndsBefore(entry.Key, builder.SizeBytes >= alignedSizeBytes) then
             grandparents.Reset()
 
             if builder.EntryCount > 0L then

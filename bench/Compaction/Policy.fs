@@ -26,6 +26,8 @@ type Policy = {
     Name: string
     /// The options it works with, from those of the engine.
     Adjust: Options -> Options
+    /// A new table ends at a border of the level below from this share of a table's size on.
+    AlignedShare: float
     Start: unit -> (int -> Version -> MergePlan option)
 }
 
@@ -72,6 +74,7 @@ module Policy =
         {
             Name = name
             Adjust = adjust
+            AlignedShare = 1.0
             Start =
                 fun () now version ->
                     Picking.pick options (PickingInput.ofVersion (uint32 now) version)
@@ -226,7 +229,7 @@ module Policy =
                 let dropped = if settings.DropsExpired then expired now version else None
                 dropped |> Option.orElseWith (fun () -> growth version bottom) |> Option.orElseWith due
 
-        { Name = name; Adjust = adjust; Start = start }
+        { Name = name; Adjust = adjust; AlignedShare = 1.0; Start = start }
 
     // --------------------------------------------------------------------------------- tiered: each level of the version is a run
 
@@ -297,7 +300,7 @@ module Policy =
                         merge version [| 0 |] output)
             | None -> None
 
-        { Name = name; Adjust = adjust; Start = fun () -> pick }
+        { Name = name; Adjust = adjust; AlignedShare = 1.0; Start = fun () -> pick }
 
     let tiered (ratio: int) (options: Options) : Policy = tieredBy $"tiered {ratio}" ratio false options
     let lazyLeveled (ratio: int) (options: Options) : Policy = tieredBy $"lazy-leveled {ratio}" ratio true options

@@ -58,10 +58,16 @@ let main argv =
 
     let isSteady = Array.contains "steady" argv
 
+    let isGrid = Array.contains "grid" argv
+
+    if isGrid then
+        let triggers = (optional "--triggers" "4,8,12").Split ',' |> Array.map int |> List.ofArray
+        Grid.report triggers (int (optional "--memtables" "84"))
+
     if isSteady then
         Steady.report options workloads.Head
 
-    for workload in (if isSteady then [] else workloads) do
+    for workload in (if isSteady || isGrid then [] else workloads) do
         printfn $"\n{workload.Name}\n"
         printfn "| policy | write | space | peak | asked | read | runs | largest job | level 0 | stalled |"
         printfn "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"

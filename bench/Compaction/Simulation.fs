@@ -52,8 +52,10 @@ type internal SimulatedStore(options: Options, policy: Policy, levelCount: int) 
         |> Array.map (fun table ->
             struct (SortedRun.keyOf table.Properties.SmallestKey, SortedRun.keyOf table.Properties.LargestKey))
 
-    let create (sequence: uint64) (run: SortedRun) : TableMeta list =
-        SortedRun.split options.TableSizeBytes run
+    let create (tableSizeBytes: int64) (sequence: uint64) (below: struct (int * int)[]) (run: SortedRun) : TableMeta list =
+        let borders = below |> Array.map (fun (struct (_, largest)) -> largest)
+
+        SortedRun.split tableSizeBytes policy.AlignedShare borders run
         |> List.map (fun piece ->
             fileCount <- fileCount + 1UL
             let table = SortedRun.meta fileCount sequence piece
@@ -112,11 +114,17 @@ type internal SimulatedStore(options: Options, policy: Policy, levelCount: int) 
                 |> Array.filter (Array.isEmpty >> not)
                 |> Array.map rangesOf
 
+            let below =
+                if plan.OutputLevel + 1 < version.Levels.Length then
+                    rangesOf version.Levels[plan.OutputLevel + 1]
+                else
+                    [||]
+
             let sequence =
                 plan.Inputs |> Array.map (fun (_, table) -> table.Properties.LargestSequence.Value) |> Array.max
 
             let outputs =
-                sources |> Array.reduce SortedRun.merge |> SortedRun.prune nowSeconds older |> create sequence
+                sources |> Array.reduce SortedRun.merge |> SortedRun.prune nowSeconds older |> create options.TableSizeBytes sequence below
 
             {
                 Edit = {
@@ -155,7 +163,7 @@ type internal SimulatedStore(options: Options, policy: Policy, levelCount: int) 
                 (version.Levels |> Array.tail |> Array.map rangesOf)
             |> Array.filter (Array.isEmpty >> not)
 
-        let tables = memtable |> SortedRun.prune nowSeconds older |> create flushCount
+        let tables = memtable |> SortedRun.prune nowSeconds older |> create Int64.MaxValue flushCount [||]
         writtenBytes <- writtenBytes + (tables |> List.sumBy _.SizeBytes)
         install { VersionEdit.empty with Added = tables |> List.map (fun table -> 0, table) }
 
@@ -224,9 +232,9 @@ module Simulation =
     [<Literal>]
     let bandwidth = 24L
 
-    /// Flushes between two looks at space and reads.
+    /// Flushes between two looks at space and reads. No multiple of a trigger of level 0, so that every state between two of its jobs is seen.
     [<Literal>]
-    let private sampleInterval = 8
+    let private sampleInterval = 7
 
     let run (options: Options) (policy: Policy) (workload: Workload) : Measurement =
         let options = policy.Adjust options

@@ -116,22 +116,45 @@ module SortedRun =
 
         { Keys = Array.sub keys 0 count; Marks = Array.sub marks 0 count }
 
-    /// The run in pieces of a table's size.
-    let split (tableSizeBytes: int64) (run: SortedRun) : SortedRun list =
-        let rec pieces (first: int) (next: int) (bytes: int64) (made: SortedRun list) =
-            if next < run.Keys.Length && bytes < tableSizeBytes then
-                pieces first (next + 1) (bytes + entryBytes run.Marks[next]) made
-            elif next = first then
-                List.rev made
-            else
-                let piece = {
+    /// The run in pieces of a table's size, as `Job` cuts them: also at a border of the level below, when a piece overlaps `JobRules.grandparentCountMax` tables there or
+    /// has at least `alignedShare` of a table's size. `borders` are the largest keys of that level's tables, ascending.
+    let split (tableSizeBytes: int64) (alignedShare: float) (borders: int[]) (run: SortedRun) : SortedRun list =
+        let alignedBytes = int64 (alignedShare * float tableSizeBytes)
+        let made = System.Collections.Generic.List<SortedRun>()
+        let mutable border = 0
+        let mutable firstBorder = 0
+        let mutable first = 0
+        let mutable bytes = 0L
+
+        let close (next: int) =
+            if next > first then
+                made.Add {
                     Keys = Array.sub run.Keys first (next - first)
                     Marks = Array.sub run.Marks first (next - first)
                 }
 
-                pieces next next 0L (piece :: made)
+            first <- next
+            firstBorder <- border
+            bytes <- 0L
 
-        pieces 0 0 0L []
+        for next in 0 .. run.Keys.Length - 1 do
+            let before = border
+
+            while border < borders.Length && run.Keys[next] > borders[border] do
+                border <- border + 1
+
+            let isBorder = border > before
+
+            if
+                bytes >= tableSizeBytes
+                || (isBorder && (bytes >= alignedBytes || border - firstBorder >= JobRules.grandparentCountMax))
+            then
+                close next
+
+            bytes <- bytes + entryBytes run.Marks[next]
+
+        close run.Keys.Length
+        List.ofSeq made
 
     /// What the manifest would know of the run as a table. Sequence numbers are those of the flush that wrote it.
     let meta (number: uint64) (sequence: uint64) (run: SortedRun) : TableMeta =

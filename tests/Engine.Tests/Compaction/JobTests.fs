@@ -55,6 +55,10 @@ let private keepAll: JobRules = {
     GrandparentRanges = [||]
 }
 
+let private firstKeyByte (bytes: byte[]) : byte =
+    let entry = entryOf bytes
+    entry.Key[0]
+
 let private plain (key: string) (value: byte[]) : Write = {
     WriteKey = keyBytes key
     WriteValue = ValueSome value
@@ -165,6 +169,29 @@ let tests =
 
                     let withoutLast = least - (List.last entries).Length - 3
                     Expect.isLessThan (int64 withoutLast) tinyOptions.TableSizeBytes "and not larger than need be")
+
+        property "a table that is large enough ends where one below it does" (fun (history: History) ->
+            let ranges = [|
+                for first in 0..255 ->
+                    { Smallest = [| byte first |]; Largest = Array.append [| byte first |] (Array.create 300 255uy) }
+            |]
+
+            let rules = { keepAll with OlderRanges = [| ranges |]; GrandparentRanges = ranges }
+            let disk = Disk()
+
+            match run disk (Job(tinyOptions, openSources disk 0 history, rules)) with
+            | Error corruption -> failtest $"%O{corruption}"
+            | Ok outputs ->
+                Expect.equal (entriesOf outputs) (newest history |> Map.toList |> List.map snd) "all entries"
+
+                for output in outputs do
+                    let entries = entriesOf [ output ]
+                    // Entries and their slots, without what each block adds.
+                    let sizes = entries |> List.scan (fun size entry -> size + int64 (entry.Length + 3)) 0L
+
+                    for (left, right), size in List.zip (List.pairwise entries) (List.truncate (entries.Length - 1) sizes.Tail) do
+                        if firstKeyByte left <> firstKeyByte right then
+                            Expect.isLessThan size (JobRules.alignedSizeBytes tinyOptions) "too small to end there")
 
         property
             "names the damaged file instead of believing it"
