@@ -112,7 +112,6 @@ let all: Mutation list = [
         1000
         (turns "WriteContext" "Advance" [ OpCodes.Add ] [ OpCodes.Or ])
     mutation "the cas unique that a touch keeps is not stored" Host 1000 (losesArgument "WriteContext" "Put" "cas")
-    mutation "a block's checksum is not verified" Engine 3000 (takesAsEqual "StoredBlock" "check" "Checksum" "extend")
     mutation "a filter denies keys that are there" Engine 1000 (deniesEighth "Partition" "mayContain" 1)
     mutation
         "in a merge the older entry wins"
