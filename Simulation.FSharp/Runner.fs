@@ -171,7 +171,11 @@ type private ClientWrites
     member _.IsRemoval = commands |> Array.forall Command.isRemoval
     /// Whether a command could not read what it needed.
     member _.IsUnreadable = results.Exists(fun result -> result.IsNotRead)
-    member _.HasResults = results.Count > 0
+
+    /// Whether everything was flushed in it, by a command or because a flush that waited for its time had come due.
+    member _.HasFlushed(pendingAtSeconds: uint32) : bool =
+        (pendingAtSeconds <> 0u && pendingAtSeconds <= nowSeconds)
+        || commands |> Array.contains (FlushAll 0)
 
     /// What the model holds after it, and the first answer that the model would not have given.
     member _.Apply(before: Contents) : struct (Contents * string option) =
@@ -320,6 +324,7 @@ type internal Runner(schedule: Schedule, statistics: Statistics, trace: (string 
         if isRunning () then
             match outcome.Refusal with
             | null ->
+                let flushAtBefore = model.Current.FlushAtSeconds
                 let struct (after, difference) = writes.Apply model.Current
                 executing.Remove writes |> ignore
                 pending.Remove writes |> ignore
@@ -333,7 +338,7 @@ type internal Runner(schedule: Schedule, statistics: Statistics, trace: (string 
                 if writes.IsUnreadable && faultCount = 0 then
                     fail $"write {writes.Number}: a value cannot be read, and no operation of the disk has failed"
 
-                model.Committed(after, executing.Count = 0)
+                model.Committed(after, executing.Count = 0, writes.HasFlushed flushAtBefore)
             | refusal ->
                 if executing.Contains writes then
                     withGroup () |> Option.iter model.Refused

@@ -208,11 +208,16 @@ module Check =
                 else
                     [ corruption name replay.ValidLengthBytes (LogFile.describeTail bytes replay.ValidLengthBytes) ]
 
-            let torn = tornBefore @ tornHere
+            // What never was a log is no end of one.
+            let torn, found =
+                if LogFile.isGivenUp replay then
+                    tornBefore, buried @ List.map Remnant tornHere
+                else
+                    tornBefore @ tornHere, buried
 
             match validateBatches name bytes replay.Frames before.Last with
-            | Ok last -> struct ({ Last = last; TornEnds = torn }, buried)
-            | Error corruption -> struct ({ before with TornEnds = torn }, buried @ [ Damage corruption ])
+            | Ok last -> struct ({ Last = last; TornEnds = torn }, found)
+            | Error corruption -> struct ({ before with TornEnds = torn }, found @ [ Damage corruption ])
 
     /// What is to be said once all logs were added.
     let finishLogs (logs: LogCheck) : Finding list = logs.TornEnds |> List.map Remnant

@@ -110,7 +110,8 @@ module Recovery =
         let isFollowed (log: ReplayedLog) =
             logs |> List.exists (fun other -> other.Number > log.Number && other.Replay.Frames.Length > 0)
 
-        logs |> List.tryFind (fun log -> log.Replay.TornBytes > 0 && isFollowed log)
+        logs
+        |> List.tryFind (fun log -> log.Replay.TornBytes > 0 && not (LogFile.isGivenUp log.Replay) && isFollowed log)
 
     let private applyFrame
         (editor: MemtableEditor)

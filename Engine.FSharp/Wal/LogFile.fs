@@ -224,6 +224,10 @@ module LogFile =
         else
             replayFrames file bytes (Coding.readU32 header 28)
 
+    /// Whether the file was begun and given up before its header was whole, so that no record in it can have been confirmed.
+    let isGivenUp (replay: LogReplay) : bool =
+        replay.ValidLengthBytes = 0 && replay.TornBytes > 0 && replay.TornBytes <= headerLength
+
     /// Where the last whole frame begins; without one, where the first would.
     let lastFrameOffset (replay: LogReplay) : int =
         match Array.tryLast replay.Frames with

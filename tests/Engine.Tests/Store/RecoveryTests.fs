@@ -177,6 +177,29 @@ let tests =
                     "the place"
             | Ok _ -> failtest "a confirmed record was lost")
 
+        testCase "a log that was given up before its header was whole holds up nothing" (fun () ->
+            let write = {
+                WriteKey = "k"B
+                WriteValue = ValueSome "v"B
+                WriteFlags = 0u
+                WriteExpirySeconds = 0u
+                WriteCas = 0UL
+                WriteMarks = EntryMarks.None
+            }
+
+            let header, _ = replayed 1UL 1UL [] 0
+            let whole, _ = replayed 2UL 1UL [ [ write ] ] 0
+
+            for bytes in [ header.Bytes[..15]; Array.zeroCreate 32 ] do
+                match LogFile.replay WriteAheadLog (FileNumber 1UL) "000001.wal" bytes with
+                | Error corruption -> failtest $"{corruption}"
+                | Ok replay ->
+                    let givenUp = { header with Bytes = bytes; Replay = replay }
+
+                    match applyLogs [ givenUp; whole ] with
+                    | Ok recovered -> Expect.equal recovered.EntryCount 1L "what was written behind it"
+                    | Error corruption -> failtest $"{corruption}")
+
         testCase "sequence numbers ascend across logs" (fun () ->
             let write = {
                 WriteKey = "k"B

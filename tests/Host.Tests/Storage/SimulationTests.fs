@@ -1,0 +1,72 @@
+module LsmFs.Host.Tests.SimulationTests
+
+// Every promise of the design, in schedules that nobody has thought of: docs/TESTING.md says how, and how to see a failing seed again.
+
+open System
+open Expecto
+open Expecto.Flip
+open LsmFs.Engine
+open LsmFs.Host
+open LsmFs.Simulation
+
+/// Seeds of a test run, some always the same and some new ones, unless the machine is so slow that they would take longer than this.
+let private seedCount = 1500
+let private timeMax = TimeSpan.FromSeconds 20.0
+
+let private runSeeds (first: int) =
+    let statistics = Statistics()
+
+    match Simulator.runSeeds statistics first seedCount timeMax ignore with
+    | Some(seed, message) ->
+        let failure = Simulator.explain seed message
+        let lines = String.concat "\n" failure.Trace
+        failtest $"seed {seed}: {failure.Message}\n{lines}\ndotnet fsi build.fsx simulate -- --seed {seed}"
+    | None ->
+        Expect.isGreaterThan "acknowledged writes" (statistics.Acknowledged, 0L)
+        Expect.isGreaterThan "flushes" (statistics.Flushes, 0L)
+        Expect.isGreaterThan "compactions" (statistics.Compactions, 0L)
+        Expect.isGreaterThan "power losses" (statistics.PowerLosses, 0L)
+        Expect.isGreaterThan "steps within others" (statistics.Nested, 0L)
+        statistics
+
+[<Tests>]
+let tests =
+    testList "Simulation" [
+        testCase "the same seeds keep every promise" (fun () -> runSeeds 1 |> ignore)
+
+        testCase "other seeds keep every promise" (fun () -> runSeeds (Random.Shared.Next(1 <<< 30)) |> ignore)
+
+        testCase "a seed does the same each time" (fun () ->
+            for seed in [ 7; 42; 1984 ] do
+                let schedule = Generate.schedule seed
+                Simulator.trace schedule |> Expect.equal $"seed {seed}" (Simulator.trace schedule))
+
+        testCase "a store without threads does what it is told, and calls that wait come to an end" (fun () ->
+            let machine = SimulatedMachine()
+            use store = machine.OpenStore Durability.Sync
+
+            for number in 0..99 do
+                store.Write(WriteBatch().Put("key"B, Array.create 500 (byte number)))
+
+            store.Flush()
+            store.TryRun StoreWork.Flush |> Expect.isFalse "nothing is left to flush"
+
+            while store.TryRun StoreWork.Compaction do
+                ()
+
+            store.CountItems() |> Expect.equal "items" 1L
+            machine.Crash NothingUnsynced
+            use again = machine.OpenStore Durability.Sync
+            again.Get "key"B |> Expect.equal "the last value" (Array.create 500 99uy))
+
+        testCase "a store with threads of its own is not told what to do" (fun () ->
+            let disk = SimulatedDisk()
+
+            use store =
+                Store.Open(
+                    StoreOptions(DataFolder = "/simulated", FileSystem = disk.FileSystem),
+                    Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance
+                )
+
+            Expect.throwsT<InvalidOperationException> "refused" (fun () -> store.TryRun StoreWork.Flush |> ignore))
+    ]
