@@ -193,13 +193,12 @@ type internal Model(durability: Durability) =
 
     /// A write was acknowledged; with the last one of a group, the whole group is in the log.
     member _.Committed(after: Contents, isGroupComplete: bool, hasFlushed: bool) =
-        let before = current.LastSequence
         current <- after
 
         if durability <> Durability.Sync then
             // Tables in which a flush has taken effect are durable with it, whatever becomes of the writes that followed in its group.
             if hasFlushed then
-                history <- { after with Items = Map.empty; LastSequence = before } :: history
+                history <- { after with Items = Map.empty } :: history
 
             if isGroupComplete then
                 history <- after :: history

@@ -249,6 +249,8 @@ type internal Runner(schedule: Schedule, statistics: Statistics, trace: (string 
     // Since the store was opened.
     let mutable faultCount = 0
     let mutable hadSyncFault = false
+    // Under os: a sync of a log has failed, after which a restart makes only its last group durable for certain.
+    let mutable hasDroppedLog = false
     let mutable isSpaceLimited = false
     let mutable isReserveWhole = true
     // Whether the power was lost and logs may have a gap, which is refused until they are salvaged.
@@ -395,19 +397,37 @@ type internal Runner(schedule: Schedule, statistics: Statistics, trace: (string 
         if faultCount = faultsBefore then
             fail $"{what} cannot be read, and no operation of the disk has failed"
 
+    // A reader is for one thread at a time, so a read within a read has another one.
+    let mutable isReading = false
+
     let tryFind (key: int) : Result<Item option, unit> =
-        let reader = reader.Value
-        reader.Enter()
+        let isWithin = isReading
+
+        let reader =
+            if isWithin then
+                store.Value.CreateReader()
+            else
+                reader.Value
+
+        isReading <- true
 
         try
+            reader.Enter()
             let mutable entry = Unchecked.defaultof<Entry>
 
-            match reader.Find(ReadOnlySpan<byte>(Item.key key), nowSeconds (), &entry) with
-            | LookupOutcome.Found -> Ok(Some(itemOf entry))
-            | LookupOutcome.Unreadable -> Error()
-            | _ -> Ok None
-        finally
+            let found =
+                match reader.Find(ReadOnlySpan<byte>(Item.key key), nowSeconds (), &entry) with
+                | LookupOutcome.Found -> Ok(Some(itemOf entry))
+                | LookupOutcome.Unreadable -> Error()
+                | _ -> Ok None
+
             reader.Exit()
+            found
+        finally
+            isReading <- isWithin
+
+            if isWithin then
+                reader.Dispose()
 
     let get (key: int) : unit =
         let faultsBefore = faultCount
@@ -559,6 +579,9 @@ type internal Runner(schedule: Schedule, statistics: Statistics, trace: (string 
 
             if operation.Kind = "sync" then
                 hadSyncFault <- true
+
+                hasDroppedLog <-
+                    hasDroppedLog || (schedule.Durability = Durability.Os && operation.File.EndsWith ".wal")
 
         fault
 
@@ -885,10 +908,11 @@ type internal Runner(schedule: Schedule, statistics: Statistics, trace: (string 
             match loss with
             | AnyPrefix _
             | AnyMixture _ -> schedule.Durability = Durability.Os
-            | _ -> false
+            | Everything -> false
+            | _ -> hasDroppedLog
 
         mayHaveGap <- mayHaveGap || isReordered
-        isOrderLost <- isOrderLost || (isReordered && logCount > 1)
+        isOrderLost <- isOrderLost || (isReordered && (logCount > 1 || hasDroppedLog))
 
         openStore interrupts allowed
 

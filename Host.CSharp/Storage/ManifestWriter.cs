@@ -88,7 +88,17 @@ internal sealed class ManifestWriter : IDisposable
         var complete = WithNextFile(edit);
         var rewriteAtBytes = _rewriteAtBytes;
         _rewriteAtBytes = 0;
-        AppendTo(_log!, complete);
+        try
+        {
+            AppendTo(_log!, complete);
+        }
+        catch (IOException cause) when (!DiskError.IsFull(cause))
+        {
+            // Part of it or all of it may be there, and that it was cut off again may be lost.
+            IsUndecided = true;
+            throw;
+        }
+
         IsUndecided = true;
         _log!.Sync();
         IsUndecided = false;

@@ -285,6 +285,34 @@ let tests =
                 use store = openOn (SimulatedDisk(disk.Image.After NothingUnsynced))
                 read store |> Expect.equal "what was shown" shown)
 
+        testCase "an edit that was written, though told to have failed, names no table that is gone" (fun () ->
+            let disk = SimulatedDisk()
+            use store = openOn disk
+            let writes = Writes [ Put(1, "one"B) ]
+            store.Submit writes
+            writes.Wait() |> Expect.isNone "accepted"
+            let mutable image = DiskImage.Empty
+            let mutable hasFailed = false
+
+            disk.Inject(fun operation ->
+                if operation.File.StartsWith "MANIFEST" && operation.Kind = "write" && not hasFailed then
+                    hasFailed <- true
+                    Some(DoneButFails(DiskErrors.inputOutput ()))
+                else
+                    if hasFailed && operation.Kind = "create" && image.Names.IsEmpty then
+                        image <- disk.Image
+
+                    None)
+
+            Expect.throwsT<StoreException> "the flush" (fun () -> store.Flush())
+
+            SpinWait.SpinUntil((fun () -> not image.Names.IsEmpty), TimeSpan.FromSeconds 5.0)
+            |> Expect.isTrue "tried again"
+
+            for seed in 0..30 do
+                use after = openOn (SimulatedDisk(image.After(AnyPrefix seed)))
+                read after |> Expect.equal "what was written" (Map.ofList [ 1, "one"B ]))
+
         testCase "a table of an edit that may be on disk stays until a manifest without the edit is in force" (fun () ->
             let disk = SimulatedDisk()
             use store = openOn disk
