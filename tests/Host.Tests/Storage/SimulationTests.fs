@@ -9,7 +9,7 @@ open LsmFs.Engine
 open LsmFs.Host
 open LsmFs.Simulation
 
-/// Seeds of a test run, some always the same and some new ones, unless the machine is so slow that they would take longer than this.
+/// Seeds of a test run, unless the machine is so slow that they would take longer than this. Always the same: new ones are for `build.fsx simulate`.
 let private seedCount = 1500
 let private timeMax = TimeSpan.FromSeconds 20.0
 
@@ -34,7 +34,7 @@ let tests =
     testList "Simulation" [
         testCase "the same seeds keep every promise" (fun () -> runSeeds 1 |> ignore)
 
-        testCase "other seeds keep every promise" (fun () -> runSeeds (Random.Shared.Next(1 <<< 30)) |> ignore)
+        testCase "and so do others, far from them" (fun () -> runSeeds 11_000 |> ignore)
 
         testCase "a store without threads does what it is told, and calls that wait come to an end" (fun () ->
             let machine = SimulatedMachine()
