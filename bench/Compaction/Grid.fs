@@ -23,18 +23,20 @@ module Grid =
                 LevelOneSizeBytes = scaled real.LevelOneSizeBytes
         }
 
-    /// `trigger`: tables that make level 0 due, as `Options` has it; `levelOne`: memtables in level 1; `share`: tables to a memtable.
-    let private policy (trigger: int) (levelOne: int64) (multiplier: int) (share: int64) (aligned: float) : Policy =
+    /// `trigger`: tables that make level 0 due; `share`: tables to a memtable; `aligned`: from which part of a table's size on one ends at a border of the level below.
+    let private policy (trigger: int) (multiplier: int) (share: int64) (aligned: float) : Policy =
         let adjust (options: Options) = {
             options with
                 LevelZeroTableCountTrigger = trigger
                 LevelZeroTableCountMax = max options.LevelZeroTableCountMax (trigger * 2)
-                LevelOneSizeBytes = options.LevelOneSizeBytes * levelOne / 8L
                 LevelSizeMultiplier = multiplier
                 TableSizeBytes = options.TableSizeBytes / share
         }
 
-        Policy.engine $"level 0 %d{trigger}, level 1 %d{levelOne}, x%d{multiplier}, 1/%d{share}, %.1f{aligned}" adjust options |> fun policy -> { policy with AlignedShare = aligned }
+        {
+            Policy.engine $"level 0 %d{trigger}, x%d{multiplier}, 1/%d{share}, %.1f{aligned}" adjust options with
+                AlignedShare = aligned
+        }
 
     /// A table of bytes written and space under uniform overwrites of a store of so many memtables.
     let report (triggers: int list) (memtables: int) : unit =
@@ -42,12 +44,13 @@ module Grid =
         printfn "| policy | write | space | peak | asked | runs | largest job | stalled | s |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|"
 
         for trigger in triggers do
-            for levelOne in [ 8L ] do
-                for multiplier in [ 8; 10; 12; 16 ] do
-                    for share, aligned in [ 1L, 1.0; 1L, 0.3; 1L, 0.5; 1L, 0.7; 2L, 1.0; 2L, 0.5 ] do
-                        let started = Stopwatch.GetTimestamp()
-                        let policy = policy trigger levelOne multiplier share aligned
-                        let result = Simulation.run options policy workload
-
-                        printfn
-                            $"| {policy.Name} | %.2f{result.WriteAmplification} | %.3f{result.SpaceMean} | %.3f{result.SpacePeak} | %.1f{result.TablesAsked} | %.1f{result.Runs} | %.0f{result.LargestJob} | %.0f{result.StalledShare * 100.0}%% | %.1f{Stopwatch.GetElapsedTime(started).TotalSeconds} |"
+            for multiplier in [ 8; 10; 12; 16 ] do
+                for share, aligned in [ 1L, 1.0; 1L, 0.3; 1L, 0.5; 1L, 0.7; 2L, 1.0; 2L, 0.5 ] do
+                    let started = Stopwatch.GetTimestamp()
+                    let policy = policy trigger multiplier share aligned
+                    let result = Simulation.run options policy workload
+                    let stalled = result.StalledShare * 100.0
+                    let seconds = Stopwatch.GetElapsedTime(started).TotalSeconds
+                    printf $"| {policy.Name} | %.2f{result.WriteAmplification} | %.3f{result.SpaceMean} "
+                    printf $"| %.3f{result.SpacePeak} | %.1f{result.TablesAsked} | %.1f{result.Runs} "
+                    printfn $"| %.0f{result.LargestJob} | %.0f{stalled}%% | %.1f{seconds} |"

@@ -74,7 +74,8 @@ module Policy =
         {
             Name = name
             Adjust = adjust
-            AlignedShare = 1.0
+            // As `JobRules.alignedSizeBytes` has it.
+            AlignedShare = 0.5
             Start =
                 fun () now version ->
                     Picking.pick options (PickingInput.ofVersion (uint32 now) version)

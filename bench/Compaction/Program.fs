@@ -34,8 +34,8 @@ let private row (policy: Policy) (result: Measurement) : string =
         ]
     )
 
-/// `dotnet run -c Release --project bench/Compaction -- [workload ...] [--only policy, or a part of names] [--keys count]`, or `steady` for throughput
-/// over time
+/// `dotnet run -c Release --project bench/Compaction -- [workload ...] [--only policy, or a part of names] [--keys count]`, `steady` for throughput
+/// over time, or `grid [--triggers 8,12] [--memtables 84]` for the engine's own policy with other parameters.
 [<EntryPoint>]
 let main argv =
     let optional (name: string) (otherwise: string) =
