@@ -41,7 +41,9 @@ module Grid =
     /// A table of bytes written and space under uniform overwrites of a store of so many memtables.
     let report (triggers: int list) (memtables: int) : unit =
         let workload = Workload.all (memtables * int memtableEntries) |> List.head
-        printfn "| policy | write | space | peak | asked | runs | largest job | stalled | s |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|"
+
+        printfn
+            "| policy | write | space | peak | asked | runs | largest job | stalled | s |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|"
 
         for trigger in triggers do
             for multiplier in [ 8; 10; 12; 16 ] do

@@ -52,7 +52,12 @@ type internal SimulatedStore(options: Options, policy: Policy, levelCount: int) 
         |> Array.map (fun table ->
             struct (SortedRun.keyOf table.Properties.SmallestKey, SortedRun.keyOf table.Properties.LargestKey))
 
-    let create (tableSizeBytes: int64) (sequence: uint64) (below: struct (int * int)[]) (run: SortedRun) : TableMeta list =
+    let create
+        (tableSizeBytes: int64)
+        (sequence: uint64)
+        (below: struct (int * int)[])
+        (run: SortedRun)
+        : TableMeta list =
         let borders = below |> Array.map (fun (struct (_, largest)) -> largest)
 
         SortedRun.split tableSizeBytes policy.AlignedShare borders run
@@ -124,7 +129,10 @@ type internal SimulatedStore(options: Options, policy: Policy, levelCount: int) 
                 plan.Inputs |> Array.map (fun (_, table) -> table.Properties.LargestSequence.Value) |> Array.max
 
             let outputs =
-                sources |> Array.reduce SortedRun.merge |> SortedRun.prune nowSeconds older |> create options.TableSizeBytes sequence below
+                sources
+                |> Array.reduce SortedRun.merge
+                |> SortedRun.prune nowSeconds older
+                |> create options.TableSizeBytes sequence below
 
             {
                 Edit = {

@@ -40,16 +40,16 @@ internal static class SuiteReport
 
     public static ResultRow Row(
         string section, string name, string unit, IReadOnlyList<double?> ours, IReadOnlyList<double?>? theirs = null, string? note = null) => new()
-    {
-        Section = section,
-        Name = name,
-        Unit = unit,
-        LsmFs = ours,
-        Peers = theirs is null
+        {
+            Section = section,
+            Name = name,
+            Unit = unit,
+            LsmFs = ours,
+            Peers = theirs is null
             ? new SortedDictionary<string, IReadOnlyList<double?>>()
             : new SortedDictionary<string, IReadOnlyList<double?>> { [Memcached] = theirs },
-        Note = note,
-    };
+            Note = note,
+        };
 
     public static string ToMarkdown(PartResult result)
     {

@@ -173,7 +173,10 @@ let tests =
         property "a table that is large enough ends where one below it does" (fun (history: History) ->
             let ranges = [|
                 for first in 0..255 ->
-                    { Smallest = [| byte first |]; Largest = Array.append [| byte first |] (Array.create 300 255uy) }
+                    {
+                        Smallest = [| byte first |]
+                        Largest = Array.append [| byte first |] (Array.create 300 255uy)
+                    }
             |]
 
             let rules = { keepAll with OlderRanges = [| ranges |]; GrandparentRanges = ranges }
@@ -189,7 +192,8 @@ let tests =
                     // Entries and their slots, without what each block adds.
                     let sizes = entries |> List.scan (fun size entry -> size + int64 (entry.Length + 3)) 0L
 
-                    for (left, right), size in List.zip (List.pairwise entries) (List.truncate (entries.Length - 1) sizes.Tail) do
+                    for (left, right), size in
+                        List.zip (List.pairwise entries) (List.truncate (entries.Length - 1) sizes.Tail) do
                         if firstKeyByte left <> firstKeyByte right then
                             Expect.isLessThan size (JobRules.alignedSizeBytes tinyOptions) "too small to end there")
 
