@@ -1,7 +1,8 @@
 namespace LsmFs.Simulation
 
 // Invariants
-// 1. All that happens follows from the schedule: one thread, one clock, no chance but the salts of log files, which only checksums depend on.
+// 1. All that happens is meant to follow from the schedule: one thread, one clock, no chance but the salts of log files, which only checksums depend on. (Not proven:
+//    docs/TESTING.md.)
 // 2. Once the machine has stopped, nothing that the abandoned store does or says counts.
 
 open System
@@ -685,18 +686,7 @@ type internal Runner(schedule: Schedule, statistics: Statistics, trace: (string 
 
     // ------------------------------------------------------------------------------------------ opening and closing
 
-    let options () =
-        StoreOptions(
-            DataFolder = "/simulated",
-            Durability = schedule.Durability,
-            EngineOptions = sizes,
-            Clock = clock,
-            Scheduling = Scheduling.Manual,
-            FileSystem = disk.FileSystem,
-            CompactionThreadCount = 2,
-            ManifestEditBytesMax = 400L,
-            Idle = idle
-        )
+    let options () = SimulatedMachine.OptionsOn(disk, clock, schedule.Durability, sizes, idle)
 
     let attach () : unit =
         disk.Inject(fun operation ->

@@ -44,8 +44,10 @@ type SimulatedMachine(start: DiskImage) =
     /// The clock.
     member _.Clock: SimulatedClock = clock
 
-    /// Options of a store on this machine, for `Store.Open`, as long as it does not crash.
-    member _.StoreOptions(durability: Durability, sizes: Options) : StoreOptions =
+    /// Options of a store on a disk and a clock; `idle` lets time pass.
+    static member internal OptionsOn
+        (disk: SimulatedDisk, clock: SimulatedClock, durability: Durability, sizes: Options, idle: unit -> unit)
+        : StoreOptions =
         StoreOptions(
             DataFolder = "/simulated",
             Durability = durability,
@@ -55,11 +57,16 @@ type SimulatedMachine(start: DiskImage) =
             FileSystem = disk.FileSystem,
             CompactionThreadCount = 2,
             ManifestEditBytesMax = 400L,
-            Idle =
-                (fun () ->
-                    clock.Advance(TimeSpan.FromMilliseconds 1.0)
-                    clock.RunTimers() |> ignore)
+            Idle = idle
         )
+
+    /// Options of a store on this machine, for `Store.Open`, as long as it does not crash.
+    member _.StoreOptions(durability: Durability, sizes: Options) : StoreOptions =
+        let idle () =
+            clock.Advance(TimeSpan.FromMilliseconds 1.0)
+            clock.RunTimers() |> ignore
+
+        SimulatedMachine.OptionsOn(disk, clock, durability, sizes, idle)
 
     /// Options of a store with small sizes.
     member machine.StoreOptions(durability: Durability) : StoreOptions =

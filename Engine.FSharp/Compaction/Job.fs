@@ -110,9 +110,6 @@ type internal GrandparentTracker(ranges: KeyRange[]) =
 /// the host asks for the next step and carries it out. Mutable, one owner; no allocation for an entry.
 [<Sealed>]
 type Job(options: Options, sources: EntrySource[], rules: JobRules) =
-    /// Output is handed out in pieces of about this size.
-    let writeLengthBytes = 256 * 1024
-
     let merge = Merge sources
     let builder = TableBuilder options
     let bottom = BottomTracker rules.OlderRanges
@@ -205,7 +202,10 @@ type Job(options: Options, sources: EntrySource[], rules: JobRules) =
         while step.IsNone do
             if outcome.IsSome then
                 step <- outcome
-            elif builder.Output.Length >= writeLengthBytes || (finished.IsSome && builder.Output.Length > 0) then
+            elif
+                builder.Output.Length >= TableOutput.pieceLengthBytes
+                || (finished.IsSome && builder.Output.Length > 0)
+            then
                 step <- ValueSome(lendOutput ())
             elif finished.IsSome then
                 step <- ValueSome(closeTable finished.Value)

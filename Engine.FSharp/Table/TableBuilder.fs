@@ -8,6 +8,14 @@ namespace LsmFs.Engine
 
 open System
 
+/// How the bytes of a table are handed out.
+[<RequireQualifiedAccess>]
+module internal TableOutput =
+
+    /// Output is taken in pieces of about this size.
+    [<Literal>]
+    let pieceLengthBytes = 262144
+
 /// Builds one table after the other, each in one pass from front to back.
 [<Sealed>]
 type TableBuilder(options: Options) =
@@ -15,8 +23,8 @@ type TableBuilder(options: Options) =
         if options.BlockSizeBytes < 1 || options.BlockSizeBytes > Block.sizeBytesMax then
             invalidOp $"a block size of %d{options.BlockSizeBytes} bytes"
 
-    // A piece as a job hands it out, and the block that passes its end.
-    let output = ByteBuffer(256 * 1024 + Block.sizeBytesMax)
+    // A piece, and the block that passes its end.
+    let output = ByteBuffer(TableOutput.pieceLengthBytes + Block.sizeBytesMax)
     let block = ByteBuffer(options.BlockSizeBytes + 1024)
     let offsets = ByteBuffer 1024
     let fingerprints = ByteBuffer 512

@@ -157,21 +157,35 @@ internal sealed partial class Connection
 
         if (_output is null)
         {
-            sent = channel.Send(bytes);
+            sent = SendWhatFits(bytes);
 
             if (sent == Channel.Broken)
             {
-                Close();
                 return;
             }
-
-            loop.Counters.BytesWritten += sent;
         }
 
         if (sent < bytes.Length)
         {
             Append(bytes[sent..]);
         }
+    }
+
+    /// <summary>Sends what the peer takes, and counts it; closes the connection when it is broken.</summary>
+    private int SendWhatFits(ReadOnlySpan<byte> bytes)
+    {
+        int sent = channel.Send(bytes);
+
+        if (sent == Channel.Broken)
+        {
+            Close();
+        }
+        else
+        {
+            loop.Counters.BytesWritten += sent;
+        }
+
+        return sent;
     }
 
     /// <summary>Keeps bytes behind those the peer has not taken yet.</summary>
@@ -204,15 +218,13 @@ internal sealed partial class Connection
 
         if (_outputLength > 0)
         {
-            int sent = channel.Send(_output.AsSpan(_outputStart, _outputLength));
+            int sent = SendWhatFits(_output.AsSpan(_outputStart, _outputLength));
 
             if (sent == Channel.Broken)
             {
-                Close();
                 return;
             }
 
-            loop.Counters.BytesWritten += sent;
             _workLeft -= sent / BytesPerWork;
             _outputStart += sent;
             _outputLength -= sent;

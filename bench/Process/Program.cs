@@ -1,10 +1,7 @@
 using System.Globalization;
-using System.Runtime.InteropServices;
 using LsmFs.Load;
 using LsmFs.Restarts;
 using LsmFs.Results;
-
-const int Clean = 0, Failed = 2;
 
 const string Help = """
     LsmFs.Process: how long a server takes to answer, with an empty store, a full log, and many keys (Linux)
@@ -21,29 +18,8 @@ const string Help = """
     Exit code: 0, or 2 when something could not be measured (one line says why).
     """;
 
-if (args.Length == 0 || args.Contains("--help"))
+return Tool.Run("LsmFs.Process", Help, "the figures come from Linux's /proc", args, stop =>
 {
-    Console.WriteLine(Help);
-    return args.Length == 0 ? Failed : Clean;
-}
-
-using var stop = new CancellationTokenSource();
-// Servers are stopped and folders removed by the unwinding.
-void Cancel(PosixSignalContext context)
-{
-    context.Cancel = true;
-    stop.Cancel();
-}
-
-using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Cancel);
-using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Cancel);
-try
-{
-    if (!OperatingSystem.IsLinux())
-    {
-        throw new LoadException("the figures come from Linux's /proc");
-    }
-
     var arguments = new Arguments(args);
     string Required(string name) => arguments.Take(name) ?? throw new LoadException($"{name} is wanted (--help says what for)");
     var (published, built, file) = (Required("--published"), Required("--built"), Required("--results"));
@@ -56,7 +32,7 @@ try
     var folder = Directory.CreateDirectory(Path.Combine(parent, $"lsmfs-process-{Environment.ProcessId}")).FullName;
     try
     {
-        var restarts = new Restarts(folder, stop.Token);
+        var restarts = new Restarts(folder, stop);
         List<ResultRow> rows = [];
         rows.AddRange(restarts.WithEmptyStore(published, built, startCount));
         rows.AddRange(restarts.WithFullMemtable(published, logKeys, restartCount));
@@ -72,15 +48,10 @@ try
             Rows = rows,
         });
         Console.WriteLine($"written: {file}");
-        return Clean;
+        return 0;
     }
     finally
     {
         Directory.Delete(folder, recursive: true);
     }
-}
-catch (Exception exception) when (exception is LoadException or IOException or UnauthorizedAccessException)
-{
-    Console.Error.WriteLine($"LsmFs.Process: {exception.Message}");
-    return Failed;
-}
+});

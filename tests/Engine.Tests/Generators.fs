@@ -27,6 +27,16 @@ type Write = {
     WriteMarks: EntryMarks
 }
 
+/// A value with nothing beside its key.
+let plainWrite (key: byte[]) (value: byte[]) : Write = {
+    WriteKey = key
+    WriteValue = ValueSome value
+    WriteFlags = 0u
+    WriteExpirySeconds = 0u
+    WriteCas = 0UL
+    WriteMarks = EntryMarks.None
+}
+
 let private alphabet = [ 0uy; byte 'a'; byte 'b'; byte 'c'; 255uy ]
 
 let keyGen: Gen<byte[]> =

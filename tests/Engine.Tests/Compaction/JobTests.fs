@@ -59,14 +59,7 @@ let private firstKeyByte (bytes: byte[]) : byte =
     let entry = entryOf bytes
     entry.Key[0]
 
-let private plain (key: string) (value: byte[]) : Write = {
-    WriteKey = keyBytes key
-    WriteValue = ValueSome value
-    WriteFlags = 0u
-    WriteExpirySeconds = 0u
-    WriteCas = 0UL
-    WriteMarks = EntryMarks.None
-}
+let private plain (key: string) (value: byte[]) : Write = plainWrite (keyBytes key) value
 
 [<Tests>]
 let tests =

@@ -35,18 +35,7 @@ let private play (empty: Memtable) (History batches) : Versioned list =
 let private put (memtable: Memtable) (sequence: uint64) (key: byte[]) (value: byte[]) : Memtable =
     let editor = memtable.Edit()
 
-    editor.Put(
-        span (
-            encode sequence {
-                WriteKey = key
-                WriteValue = ValueSome value
-                WriteFlags = 0u
-                WriteExpirySeconds = 0u
-                WriteCas = 0UL
-                WriteMarks = EntryMarks.None
-            }
-        )
-    )
+    editor.Put(span (encode sequence (plainWrite key value)))
 
     editor.Commit()
 
@@ -135,14 +124,8 @@ let tests =
 
                     let puts =
                         order [ 1..20_000 ]
-                        |> List.map (fun number -> {
-                            WriteKey = Text.Encoding.ASCII.GetBytes $"key:%08d{number}"
-                            WriteValue = ValueSome [| byte number |]
-                            WriteFlags = 0u
-                            WriteExpirySeconds = 0u
-                            WriteCas = 0UL
-                            WriteMarks = EntryMarks.None
-                        })
+                        |> List.map (fun number ->
+                            plainWrite (Text.Encoding.ASCII.GetBytes $"key:%08d{number}") [| byte number |])
 
                     let mutable version = { Memtable = memtable; Model = Map.empty }
 
@@ -186,15 +169,7 @@ let tests =
             let empty = Memtable.Create(smallPool ())
             let first = put empty 5UL "a"B "1"B
 
-            let entry sequence =
-                encode sequence {
-                    WriteKey = "b"B
-                    WriteValue = ValueSome "2"B
-                    WriteFlags = 0u
-                    WriteExpirySeconds = 0u
-                    WriteCas = 0UL
-                    WriteMarks = EntryMarks.None
-                }
+            let entry sequence = encode sequence (plainWrite "b"B "2"B)
 
             let editor = first.Edit()
 

@@ -154,14 +154,7 @@ let tests =
                 | Error corruption -> failtest $"{corruption}")
 
         testCase "a torn tail is tolerated in the last log and refused before one with records" (fun () ->
-            let write = {
-                WriteKey = "k"B
-                WriteValue = ValueSome "v"B
-                WriteFlags = 0u
-                WriteExpirySeconds = 0u
-                WriteCas = 0UL
-                WriteMarks = EntryMarks.None
-            }
+            let write = plainWrite "k"B "v"B
 
             let torn, _ = replayed 1UL 1UL [ [ write ]; [ write ] ] 3
             let whole, _ = replayed 2UL 3UL [ [ write ] ] 0
@@ -178,14 +171,7 @@ let tests =
             | Ok _ -> failtest "a confirmed record was lost")
 
         testCase "a log that was given up before its header was whole holds up nothing" (fun () ->
-            let write = {
-                WriteKey = "k"B
-                WriteValue = ValueSome "v"B
-                WriteFlags = 0u
-                WriteExpirySeconds = 0u
-                WriteCas = 0UL
-                WriteMarks = EntryMarks.None
-            }
+            let write = plainWrite "k"B "v"B
 
             let header, _ = replayed 1UL 1UL [] 0
             let whole, _ = replayed 2UL 1UL [ [ write ] ] 0
@@ -201,14 +187,7 @@ let tests =
                     | Error corruption -> failtest $"{corruption}")
 
         testCase "sequence numbers ascend across logs" (fun () ->
-            let write = {
-                WriteKey = "k"B
-                WriteValue = ValueSome "v"B
-                WriteFlags = 0u
-                WriteExpirySeconds = 0u
-                WriteCas = 0UL
-                WriteMarks = EntryMarks.None
-            }
+            let write = plainWrite "k"B "v"B
 
             let first, _ = replayed 1UL 5UL [ [ write ] ] 0
             let second, _ = replayed 2UL 5UL [ [ write ] ] 0

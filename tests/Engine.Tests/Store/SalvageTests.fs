@@ -299,17 +299,7 @@ let tests =
                 let buffer = ByteBuffer 64
                 let seed = LogFile.appendHeader buffer WriteAheadLog (FileNumber number) 77UL
 
-                frameOf
-                    buffer
-                    seed
-                    (encode number {
-                        WriteKey = "k"B
-                        WriteValue = ValueSome "v"B
-                        WriteFlags = 0u
-                        WriteExpirySeconds = 0u
-                        WriteCas = 0UL
-                        WriteMarks = EntryMarks.None
-                    })
+                frameOf buffer seed (encode number (plainWrite "k"B "v"B))
 
                 buffer.Append(span tail)
                 Salvage.log (FileNumber number) (buffer.ToArray())
