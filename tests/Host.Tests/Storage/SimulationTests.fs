@@ -36,6 +36,12 @@ let tests =
 
         testCase "and so do others, far from them" (fun () -> runSeeds 11_000 |> ignore)
 
+        testCase "a seed gives the same run every time" (fun () ->
+            for seed in 1..200 do
+                let schedule = Generate.schedule seed
+                let once = Simulator.trace schedule
+                Simulator.trace schedule |> Expect.equal $"what happens in seed {seed}" once)
+
         testCase "a store without threads does what it is told, and calls that wait come to an end" (fun () ->
             let machine = SimulatedMachine()
             use store = machine.OpenStore Durability.Sync
