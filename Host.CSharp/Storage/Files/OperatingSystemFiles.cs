@@ -147,7 +147,8 @@ internal sealed class OperatingSystemFiles : FileSystem
                 return false;
             }
 
-            if (Posix.TryAllocate(handle, lengthBytes) && _mapped.TryExtend(lengthBytes))
+            var unusedFrom = LengthBytes;
+            if (Posix.TryAllocate(handle, lengthBytes) && _mapped.TryExtend(lengthBytes, unusedFrom))
             {
                 return true;
             }
