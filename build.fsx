@@ -322,6 +322,57 @@ let simulate (arguments: string list) : unit =
     if exitCode <> 0 then
         raise (BuildFailed("", exitCode))
 
+/// What others may refer to; each after what it depends on.
+let packages = [ "Engine.FSharp"; "Cli.FSharp"; "Host.CSharp"; "Simulation.FSharp" ]
+
+let packageFolder = Path.Combine(root, "artifacts", "packages")
+
+/// The seconds since 1970 at which the commit was made, or nothing outside a repository.
+let private commitTime () : string option =
+    let info =
+        ProcessStartInfo(
+            "git",
+            [ "-C"; root; "log"; "-1"; "--format=%ct" ],
+            RedirectStandardOutput = true,
+            RedirectStandardError = true
+        )
+
+    try
+        use child = nonNull (Process.Start info)
+        let text = child.StandardOutput.ReadToEnd().Trim()
+        child.WaitForExit()
+        if child.ExitCode = 0 && text <> "" then Some text else None
+    with :? ComponentModel.Win32Exception ->
+        None
+
+/// Makes the packages. Nothing in them tells where or when they were made: paths begin at the root of the repository, and files have the time of the commit.
+let pack (_: string list) : unit =
+    say $"packing to {packageFolder}"
+
+    if Directory.Exists packageFolder then
+        Directory.Delete(packageFolder, true)
+
+    let time = commitTime () |> Option.map (fun seconds -> $"-p:DeterministicTimestamp={seconds}")
+
+    for project in packages do
+        [
+            "pack"
+            Path.Combine(root, project)
+            "-c"
+            "Release"
+            "--nologo"
+            "-v"
+            "quiet"
+            "-o"
+            packageFolder
+            "-p:ContinuousIntegrationBuild=true"
+        ]
+        @ Option.toList time
+        |> require "the packages could not be made"
+
+    for path in Directory.GetFiles packageFolder |> Array.sort do
+        printfn $"{Path.GetFileName path}"
+
 /// Where `publish` puts the program, compiled ahead of time for this kind of machine.
 let publishFolder = Path.Combine(root, "artifacts", "lsmfs")
 
@@ -550,6 +601,7 @@ let targets = [
         "the store on a simulated disk, from random seeds: -- --minutes N; one seed, told step by step: -- --seed N"
         simulate
     target "publish" "a folder to install, artifacts/lsmfs, precompiled for this kind of machine" publish
+    target "pack" "NuGet packages, for programs that embed the store and for their tests, in artifacts/packages" pack
     target "format" "format every F# and C# file" format
 ]
 
