@@ -13,6 +13,7 @@ open System
 open System.Numerics
 open System.Runtime.CompilerServices
 open System.Runtime.InteropServices
+open System.Runtime.Intrinsics.X86
 
 /// How far an arena had been filled.
 [<Struct; NoEquality; NoComparison>]
@@ -124,6 +125,15 @@ type internal Arena(pool: ChunkPool) =
     member _.Locate(offset: uint32) : byref<byte> =
         let chunk = chunks[int (offset >>> placeBits)]
         &Unsafe.Add(&MemoryMarshal.GetArrayDataReference chunk, int (offset &&& placeMask) <<< 3)
+
+    /// Has the processor fetch the first 192 bytes at the offset, without waiting for them; nothing where it cannot be told to.
+    [<MethodImpl(MethodImplOptions.AggressiveInlining)>]
+    member arena.Prefetch(offset: uint32) : unit =
+        if Sse.IsSupported then
+            let start = Unsafe.AsPointer(&arena.Locate offset)
+            Sse.Prefetch0 start
+            Sse.Prefetch0(Unsafe.Add<byte>(start, 64))
+            Sse.Prefetch0(Unsafe.Add<byte>(start, 128))
 
     /// The entry that lies at the offset.
     [<MethodImpl(MethodImplOptions.AggressiveInlining)>]

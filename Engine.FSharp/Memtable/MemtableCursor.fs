@@ -10,6 +10,8 @@ open System
 /// One owner; O(1) amortised a step, no allocation after its creation.
 [<Sealed>]
 type MemtableCursor(memtable: Memtable) =
+    // Entries lie where their writes came, so a walk in key order misses the cache with each. So many are fetched ahead.
+    let aheadCount = 8
     let tree = memtable.Tree
     let version = memtable.Version
     let run = SortedRun tree
@@ -25,6 +27,9 @@ type MemtableCursor(memtable: Memtable) =
         let limit = Tree.LimitFor(version.Limit, version.Forks, Node.stamp &leaf)
         run.Load(&leaf, slotCount, limit, Node.prefixLength &leaf)
         position <- -1
+
+        for slot in 0 .. min aheadCount run.Count - 1 do
+            tree.Entries.Prefetch(run.Entry slot)
 
     let childAt (node: uint32) (index: int) : uint32 =
         let inner = &tree.Nodes.Locate node
@@ -111,6 +116,9 @@ type MemtableCursor(memtable: Memtable) =
             while not isFinished && position = run.Count do
                 isFinished <- not (nextLeaf ())
                 position <- 0
+
+            if position + aheadCount < run.Count then
+                tree.Entries.Prefetch(run.Entry(position + aheadCount))
 
         not isFinished
 
