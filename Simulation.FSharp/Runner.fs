@@ -139,7 +139,7 @@ type private ClientWrites
                 Execute.decide
                     &parsed
                     (ReadOnlySpan<byte> input)
-                    current
+                    &current
                     context.NowSeconds
                     (1 <<< 20)
                     (Span<byte> scratch)

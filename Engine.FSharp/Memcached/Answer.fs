@@ -84,8 +84,8 @@ module Answer =
     let private appendTextChange
         (buffer: ByteBuffer)
         (command: inref<Command>)
-        (change: Change)
-        (current: Entry voption)
+        (change: inref<Change>)
+        (current: inref<Entry voption>)
         : unit =
         match change.Reply with
         | ReplyCode.Value ->
@@ -133,14 +133,14 @@ module Answer =
         (command: inref<Command>)
         (input: ReadOnlySpan<byte>)
         (key: ReadOnlySpan<byte>)
-        (change: Change)
-        (current: Entry voption)
-        (context: AnswerContext)
+        (change: inref<Change>)
+        (current: inref<Entry voption>)
+        (context: inref<AnswerContext>)
         : unit =
         match command.Dialect with
         | Dialect.Meta -> MetaReply.appendChange buffer &command input key change current context headLengthMax
         | Dialect.Binary -> appendBinaryChange buffer input change current context
-        | _ -> appendTextChange buffer &command change current
+        | _ -> appendTextChange buffer &command &change &current
 
     /// Room for the fixed replies of every dialect, in bytes.
     let codeLengthMax: int = max Reply.lineLengthMax BinaryReply.lengthMax

@@ -71,7 +71,7 @@ module Execute =
     let isRemoval (kind: ChangeKind) : bool = kind <> ChangeKind.Put
 
     /// Whether a put makes an item, and does not only change the old one.
-    let makesItem (change: Change) (current: Entry voption) : bool =
+    let makesItem (change: inref<Change>) (current: inref<Entry voption>) : bool =
         change.Access = AccessEffect.Written || current.IsNone
 
     /// What one key of a retrieval counts as.
@@ -221,7 +221,7 @@ module Execute =
     let private decideVerb
         (command: inref<Command>)
         (input: ReadOnlySpan<byte>)
-        (current: Entry voption)
+        (current: inref<Entry voption>)
         (nowSeconds: uint32)
         (valueLengthMax: int)
         (scratch: Span<byte>)
@@ -272,7 +272,7 @@ module Execute =
     let decide
         (command: inref<Command>)
         (input: ReadOnlySpan<byte>)
-        (current: Entry voption)
+        (current: inref<Entry voption>)
         (nowSeconds: uint32)
         (valueLengthMax: int)
         (scratch: Span<byte>)
@@ -283,6 +283,9 @@ module Execute =
         if command.Dialect = Dialect.Binary then
             match tryRefuseCas &command input current with
             | ValueSome counters -> answer &command ReplyCode.Exists counters
-            | ValueNone -> decideVerb &command input current nowSeconds valueLengthMax scratch
+            | ValueNone -> decideVerb &command input &current nowSeconds valueLengthMax scratch
+        elif command.Verb = Verb.Set then
+            // By itself: the memory that the others need for their locals is zeroed first.
+            store &command input nowSeconds Counters.CmdSet
         else
-            decideVerb &command input current nowSeconds valueLengthMax scratch
+            decideVerb &command input &current nowSeconds valueLengthMax scratch

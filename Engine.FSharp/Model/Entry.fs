@@ -143,7 +143,7 @@ module EntryFormat =
     [<Literal>]
     let keyLengthMax = 65535
 
-    let private fieldsOf (header: EntryHeader) : int =
+    let private fieldsOf (header: inref<EntryHeader>) : int =
         (if header.Flags <> 0u then 1 else 0)
         ||| (if header.ExpirySeconds <> 0u then 2 else 0)
         ||| (if header.Cas <> 0UL then 4 else 0)
@@ -153,7 +153,7 @@ module EntryFormat =
     /// and returns its length. Throws `ArgumentOutOfRangeException` for a key past `keyLengthMax`.
     let appendParts
         (buffer: ByteBuffer)
-        (header: EntryHeader)
+        (header: inref<EntryHeader>)
         (key: ReadOnlySpan<byte>)
         (head: ReadOnlySpan<byte>)
         (tail: ReadOnlySpan<byte>)
@@ -161,7 +161,7 @@ module EntryFormat =
         if key.Length > keyLengthMax then
             raise (ArgumentOutOfRangeException(nameof key))
 
-        let fields = fieldsOf header
+        let fields = fieldsOf &header
         let headerLength = 16 + ((fields &&& 1) <<< 2) + ((fields &&& 2) <<< 1) + ((fields &&& 4) <<< 1)
         let length = headerLength + key.Length + head.Length + tail.Length
         let bytes = buffer.Reserve length
@@ -191,7 +191,7 @@ module EntryFormat =
 
     /// Appends an entry and returns its length. Throws `ArgumentOutOfRangeException` for a key past `keyLengthMax`.
     let append (buffer: ByteBuffer) (header: EntryHeader) (key: ReadOnlySpan<byte>) (value: ReadOnlySpan<byte>) : int =
-        appendParts buffer header key value ReadOnlySpan<byte>.Empty
+        appendParts buffer &header key value ReadOnlySpan<byte>.Empty
 
     /// The length of the entry at `offset`, or -1 when the bytes there are no whole, well-formed entry.
     let measure (bytes: ReadOnlySpan<byte>) (offset: int) : int =

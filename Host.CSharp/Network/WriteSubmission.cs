@@ -234,7 +234,7 @@ internal sealed class WriteSubmission(EventLoop loop) : Submission
             }
         }
 
-        Change change = Decision.decide(in request.Command, input, current, context.NowSeconds, _valueLengthMax, scratch);
+        Change change = Decision.decide(in request.Command, input, in current, context.NowSeconds, _valueLengthMax, scratch);
 
         if (!context.AdmitsPuts && !Decision.isRemoval(change.Kind))
         {
@@ -251,13 +251,14 @@ internal sealed class WriteSubmission(EventLoop loop) : Submission
         if (change.Reply != ReplyCode.None)
         {
             ulong cas = change.Cas == 0 ? context.NextSequence : change.Cas;
-            Answer.appendChange(_replies, in request.Command, input, key, change, current, new AnswerContext(context.NowSeconds, cas, access));
+            AnswerContext answerContext = new(context.NowSeconds, cas, access);
+            Answer.appendChange(_replies, in request.Command, input, key, in change, in current, in answerContext);
         }
 
         switch (change.Kind)
         {
             case ChangeKind.Put:
-                Counters.TotalItems += Decision.makesItem(change, current) ? 1 : 0;
+                Counters.TotalItems += Decision.makesItem(in change, in current) ? 1 : 0;
                 loop.Recency.Record(context.NextSequence, Recency.after(change.Access, access, context.NowSeconds));
                 context.Put(key, change.Head, change.Tail, change.Flags, change.ExpirySeconds, change.Cas, change.Marks);
                 break;

@@ -129,7 +129,7 @@ public sealed class WriteContext
         }
 
         StartWrite();
-        var length = EntryFormat.appendParts(_frame, header, key, head, tail);
+        var length = EntryFormat.appendParts(_frame, in header, key, head, tail);
         _editor!.Put(_frame.Written[^length..]);
         WrittenBytes += length;
     }

@@ -40,7 +40,7 @@ let private decide (text: string) (current: Entry voption) : Decision =
     let step = Parser.parse 1000 &state (span input) &command
     Expect.equal step.Kind ParseStepKind.Parsed text
     let scratch: byte[] = Array.zeroCreate ProtocolLimits.scratchLength
-    let change = Execute.decide &command (span input) current now 1000 (scratch.AsSpan())
+    let change = Execute.decide &command (span input) &current now 1000 (scratch.AsSpan())
 
     {
         Kind = change.Kind
@@ -234,9 +234,10 @@ let tests =
             Expect.throwsT<InvalidOperationException>
                 (fun () ->
                     let mutable command = Unchecked.defaultof<Command>
+                    let current: Entry voption = ValueNone
 
                     let change =
-                        Execute.decide &command (ReadOnlySpan<byte>.Empty) ValueNone now 1000 (Span<byte>.Empty)
+                        Execute.decide &command (ReadOnlySpan<byte>.Empty) &current now 1000 (Span<byte>.Empty)
 
                     ignore change.Reply)
                 "nothing to decide"

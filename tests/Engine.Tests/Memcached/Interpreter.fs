@@ -101,7 +101,7 @@ type Server(valueLengthMax: int) =
             }
 
             let buffer = ByteBuffer 64
-            EntryFormat.appendParts buffer header (span (latin key)) change.Head change.Tail |> ignore
+            EntryFormat.appendParts buffer &header (span (latin key)) change.Head change.Tail |> ignore
             entries[key] <- { Buffer = buffer.ToArray(); Offset = 0 }
             accesses[key] <- Recency.after change.Access (server.AccessTo key) now
         | ChangeKind.Delete -> entries.Remove key |> ignore
@@ -159,7 +159,7 @@ type Connection(server: Server) =
         let scratch: byte[] = Array.zeroCreate ProtocolLimits.scratchLength
 
         let change =
-            Execute.decide &command (span input) current server.NowSeconds server.ValueLengthMax (scratch.AsSpan())
+            Execute.decide &command (span input) &current server.NowSeconds server.ValueLengthMax (scratch.AsSpan())
 
         let context = {
             NowSeconds = server.NowSeconds
@@ -168,7 +168,7 @@ type Connection(server: Server) =
         }
 
         if change.Reply <> ReplyCode.None then
-            Answer.appendChange output &command (span input) key change current context
+            Answer.appendChange output &command (span input) key &change &current &context
 
         server.Apply(name, change)
 
@@ -218,7 +218,7 @@ type Connection(server: Server) =
                     Execute.decide
                         &command
                         (span input)
-                        current
+                        &current
                         server.NowSeconds
                         server.ValueLengthMax
                         (scratch.AsSpan())

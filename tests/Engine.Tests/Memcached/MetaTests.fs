@@ -77,7 +77,7 @@ let private becomes (line: string) (current: Entry voption) : string =
     let struct (step, command) = parse line
     Expect.equal step.Kind ParseStepKind.Parsed line
     let scratch: byte[] = Array.zeroCreate ProtocolLimits.scratchLength
-    let change = Execute.decide &command (span (latin line)) current now 1000 (scratch.AsSpan())
+    let change = Execute.decide &command (span (latin line)) &current now 1000 (scratch.AsSpan())
 
     if change.Kind = ChangeKind.Put then
         $"%s{ofLatin change.Head}%s{ofLatin change.Tail} %A{change.Marks} %A{change.Access} {change.ExpirySeconds} {change.Cas}"

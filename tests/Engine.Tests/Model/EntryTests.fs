@@ -28,8 +28,9 @@ let tests =
             EntryFormat.append whole (headerOf 1UL write) (span write.WriteKey) (span (Array.append head tail))
             |> ignore
 
-            EntryFormat.appendParts parts (headerOf 1UL write) (span write.WriteKey) (span head) (span tail)
-            |> ignore
+            let header = headerOf 1UL write
+
+            EntryFormat.appendParts parts &header (span write.WriteKey) (span head) (span tail) |> ignore
 
             whole.ToArray() = parts.ToArray())
 
