@@ -180,30 +180,61 @@ module Command =
                     },
                     ReplyCode.Ok)
 
+/// Whether a write has flushed everything.
+[<RequireQualifiedAccess>]
+type internal Flushed =
+    | Nothing
+    | AtOnce
+    /// Everything is to be flushed when a time comes.
+    | Later
+
 /// What is known of a store from what it has answered. Mutable; one owner.
 [<Sealed>]
 type internal Model(durability: Durability) =
     let mutable current = Contents.empty
     // States since the last one that is known to be durable, newest first.
     let mutable history: Contents list = [ Contents.empty ]
+    // Under `memory`, the flushes that were to come later, and the sequence numbers of their writes.
+    let mutable delayed: struct (uint64 * uint32) list = []
+    // Whether something was flushed in the group that is being acknowledged.
+    let mutable hasFlush = false
     // States with a refused write in them, which its log may hold all the same.
     let mutable refused: Contents list = []
 
     member _.Current = current
 
-    /// A write was acknowledged; with the last one of a group, the whole group is in the log.
-    member _.Committed(after: Contents, isGroupComplete: bool, hasFlushed: bool) =
-        current <- after
+    /// A write was acknowledged; with the last one of a group, the whole group is in the log. `isInFlush` is whether the group had flushed something by then,
+    /// and `flushed` whether the write has, as far as it knows.
+    member _.Committed(after: Contents, isGroupComplete: bool, isInFlush: bool, flushed: Flushed) =
+        // Only a write behind it ends what is left in the log of one that was refused.
+        if after.LastSequence > current.LastSequence then
+            // Unless that is lost with the power.
+            if durability = Durability.Os then
+                history <- refused @ history
 
-        if durability <> Durability.Sync then
-            // Tables in which a flush has taken effect are durable with it, whatever becomes of the writes that followed in its group.
-            if hasFlushed then
-                history <- { after with Items = Map.empty } :: history
+            refused <- []
+
+        current <- after
+        hasFlush <- hasFlush || isInFlush
+
+        match durability with
+        | Durability.Sync -> ()
+        | Durability.Os ->
+            // A group with a flush is synced, and what was written before it too.
+            if isGroupComplete then
+                history <- (if hasFlush then [ after ] else after :: history)
+        | _ ->
+            // The manifest, which is durable, may know of a flush whose group is in no table.
+            match flushed with
+            | Flushed.Nothing -> ()
+            | Flushed.AtOnce -> history <- { after with Items = Map.empty } :: history
+            | Flushed.Later -> delayed <- struct (after.LastSequence, after.FlushAtSeconds) :: delayed
 
             if isGroupComplete then
                 history <- after :: history
 
-        refused <- []
+        if isGroupComplete then
+            hasFlush <- false
 
     /// A write was refused after it may have reached the log.
     member _.Refused(after: Contents) = refused <- after :: refused
@@ -228,10 +259,17 @@ type internal Model(durability: Durability) =
                 | Some index -> List.truncate (index + 1) history
                 | None -> history
 
-            current :: older @ uncertain
+            let withDelayed (contents: Contents) =
+                delayed
+                |> List.filter (fun struct (sequence, _) -> sequence > contents.LastSequence)
+                |> List.map (fun struct (_, atSeconds) -> { contents with FlushAtSeconds = atSeconds })
+
+            current :: older @ List.collect withDelayed older @ uncertain
 
     /// The store was opened, and this is what it holds, durably.
     member _.Recovered(found: Contents) =
         current <- found
         history <- [ found ]
         refused <- []
+        delayed <- []
+        hasFlush <- false

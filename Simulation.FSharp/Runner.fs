@@ -77,6 +77,7 @@ type private ClientWrites
     let results = List<Executed>()
     let mutable nowSeconds = 0u
     let mutable lastSequence = 0UL
+    let mutable isInFlush = false
 
     let verbOf (command: ClientCommand) : Verb =
         match command with
@@ -173,9 +174,24 @@ type private ClientWrites
     member _.IsUnreadable = results.Exists(fun result -> result.IsNotRead)
 
     /// Whether everything was flushed in it, by a command or because a flush that waited for its time had come due.
-    member _.HasFlushed(pendingAtSeconds: uint32) : bool =
-        (pendingAtSeconds <> 0u && pendingAtSeconds <= nowSeconds)
-        || commands |> Array.contains (FlushAll 0)
+    member _.Flushed(pendingAtSeconds: uint32) : Flushed =
+        let isFlush (command: ClientCommand) =
+            match command with
+            | FlushAll _ -> true
+            | _ -> false
+
+        if
+            (pendingAtSeconds <> 0u && pendingAtSeconds <= nowSeconds)
+            || commands |> Array.contains (FlushAll 0)
+        then
+            Flushed.AtOnce
+        elif Array.exists isFlush commands then
+            Flushed.Later
+        else
+            Flushed.Nothing
+
+    /// Whether the group flushed something up to its last command: it is durable then.
+    member _.IsInFlush = isInFlush
 
     /// What the model holds after it, and the first answer that the model would not have given.
     member _.Apply(before: Contents) : struct (Contents * string option) =
@@ -215,6 +231,7 @@ type private ClientWrites
             results.Add(execute context index)
 
         lastSequence <- context.NextSequence - 1UL
+        isInFlush <- context.HasFlush
 
     override writes.Completed outcome = completed writes outcome
 
@@ -340,7 +357,7 @@ type internal Runner(schedule: Schedule, statistics: Statistics, trace: (string 
                 if writes.IsUnreadable && faultCount = 0 then
                     fail $"write {writes.Number}: a value cannot be read, and no operation of the disk has failed"
 
-                model.Committed(after, executing.Count = 0, writes.HasFlushed flushAtBefore)
+                model.Committed(after, executing.Count = 0, writes.IsInFlush, writes.Flushed flushAtBefore)
             | refusal ->
                 if executing.Contains writes then
                     withGroup () |> Option.iter model.Refused

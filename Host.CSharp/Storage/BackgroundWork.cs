@@ -145,8 +145,15 @@ internal sealed class BackgroundWork : IDisposable
     /// <summary>Flushes a memtable, if one waits. Under <see cref="Scheduling.Manual"/>.</summary>
     internal bool TryRunFlush() => TryRun(_flusher);
 
-    /// <summary>Carries out a compaction, if one is due that can be begun beside those under way. Under <see cref="Scheduling.Manual"/>.</summary>
-    internal bool TryRunCompaction() => Array.Find(_compactors, compactor => !compactor.IsRunning) is { } idle && TryRun(idle);
+    /// <summary>
+    /// Carries out a compaction, if one is due that can be begun beside those under way. Under <see cref="Scheduling.Manual"/>. As on a thread of its own, a
+    /// compactor that has failed tries again: nothing else ends its failure.
+    /// </summary>
+    internal bool TryRunCompaction()
+    {
+        var idle = Enumerable.Range(0, _compactors.Length).Where(index => !_compactors[index].IsRunning).ToArray();
+        return idle.Length > 0 && TryRun(_compactors[idle.Where(index => _compactionFailures[index] is not null).FirstOrDefault(idle[0])]);
+    }
 
     /// <summary>There may be a memtable to flush.</summary>
     internal void WakeFlusher() => _flushWanted.Set();

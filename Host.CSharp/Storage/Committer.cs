@@ -173,14 +173,8 @@ internal sealed class Committer : IDisposable
 
         if (_log is not null && _poison is null && _store.Options.Durability == Durability.Os)
         {
-            lock (_unsynced)
-            {
-                _unsynced.ForEach(log => log.Sync());
-            }
-
             _log.Seal();
-            _log.Sync();
-            _store.Folder.Sync();
+            SyncLogs();
         }
     }
 
@@ -442,11 +436,11 @@ internal sealed class Committer : IDisposable
             _store.Log.WritesSucceed();
         }
 
-        if (_store.Options.Durability == Durability.Sync)
+        if (_store.Options.Durability == Durability.Sync || _context.HasFlush)
         {
             try
             {
-                _log.Sync();
+                SyncLogs();
             }
             catch (IOException cause)
             {
@@ -457,6 +451,24 @@ internal sealed class Committer : IDisposable
         }
 
         return null;
+    }
+
+    /// <summary>
+    /// Makes everything in the logs durable. Without <see cref="Durability.Sync"/> that is done for a flush of everything: the next edit of the manifest
+    /// records it, and would tell of it after a power cut that had taken the rest of its group, and what was written before.
+    /// </summary>
+    private void SyncLogs()
+    {
+        lock (_unsynced)
+        {
+            _unsynced.ForEach(log => log.Sync());
+        }
+
+        _log!.Sync();
+        if (_store.Options.Durability != Durability.Sync)
+        {
+            _store.Folder.Sync();
+        }
     }
 
     /// <summary>Puts an empty memtable, and a new log for it, in the place of the full one.</summary>
@@ -504,7 +516,8 @@ internal sealed class Committer : IDisposable
         log.CutTail();
         try
         {
-            log.Sync();
+            // With the logs before it: a later part of what was written is not to outlive an earlier one.
+            SyncLogs();
         }
         catch (IOException cause)
         {

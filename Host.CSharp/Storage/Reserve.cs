@@ -177,7 +177,8 @@ internal sealed class Reserve : IDisposable
                 return;
             }
 
-            _file ??= _folder.Create(StoreFile.Reserve);
+            // An earlier attempt may have made it, though it was told otherwise.
+            _file ??= _folder.Exists(StoreFile.Reserve) ? _folder.OpenWrite(StoreFile.Reserve) : _folder.Create(StoreFile.Reserve);
             try
             {
                 _file.Allocate(_wholeBytes + DiskSpace.slackBytes(_options));

@@ -33,6 +33,9 @@ public sealed class WriteContext
     /// <summary>The flush state after the batch.</summary>
     internal FlushState Flush { get; private set; }
 
+    /// <summary>Whether there is a flush in the batch.</summary>
+    internal bool HasFlush { get; private set; }
+
     /// <summary>The sequence number of the last write of the batch.</summary>
     internal SequenceNumber LastSequence => SequenceNumber.NewSequenceNumber(_lastSequence);
 
@@ -75,6 +78,7 @@ public sealed class WriteContext
         StartWrite();
         _ = EntryFormat.append(_frame, new EntryHeader(EntryKind.FlushAll, sequence, 0, atSeconds, 0, EntryMarks.None), default, default);
         Flush = FlushStateModule.apply(sequence, atSeconds, Flush);
+        HasFlush = true;
     }
 
     /// <summary>Opens a batch on top of the snapshot that the reader has entered.</summary>
@@ -88,6 +92,7 @@ public sealed class WriteContext
         WrittenBytes = 0;
         _lastSequence = snapshot.LastSequence.Value;
         HasWrites = false;
+        HasFlush = false;
         _frame.ClearAndTrim(4 * 1024 * 1024);
         _frameStart = LogFile.startFrame(_frame);
         if (Flush.IsDue(nowSeconds))

@@ -30,7 +30,17 @@ let all: Mutation list = [
         "a write is answered before the log is synced"
         Host
         1000
-        (drops All "Committer" "TryAppend" "LogWriter" "Sync")
+        (drops All "Committer" "TryAppend" "Committer" "SyncLogs")
+    mutation
+        "a flush of everything is synced, and the name of its log is not"
+        Host
+        3000
+        (drops All "Committer" "SyncLogs" "DataFolder" "Sync")
+    mutation
+        "a flush of everything is synced, and what was written before it is not"
+        Host
+        3000
+        (drops All "Committer" "SyncLogs" "List`1" "ForEach")
     mutation
         "a write can be read before the log is synced"
         Host

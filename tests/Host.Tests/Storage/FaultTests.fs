@@ -290,6 +290,105 @@ let tests =
                 use store = openOn (SimulatedDisk(disk.Image.After NothingUnsynced))
                 read store |> Expect.equal "what was shown" shown)
 
+        testCase
+            "a reserve that was created, though told to have failed, does not keep the disk full for ever"
+            (fun () ->
+                let machine = SimulatedMachine()
+                let mutable hasFailed = false
+
+                machine.Disk.Inject(fun operation ->
+                    if operation.File = "RESERVE" && operation.Kind = "create" && not hasFailed then
+                        hasFailed <- true
+                        Some(DoneButFails(DiskErrors.inputOutput ()))
+                    else
+                        None)
+
+                use store = machine.OpenStore Durability.Sync
+                hasFailed |> Expect.isTrue "it failed"
+                machine.Clock.Advance(TimeSpan.FromSeconds 10.0)
+                machine.Clock.RunTimers() |> Expect.isTrue "it is tried again"
+
+                store.Write(WriteBatch().Put(ReadOnlySpan<byte> "key"B, ReadOnlySpan<byte> "value"B))
+
+                store.Get(ReadOnlySpan<byte> "key"B) |> Expect.equal "accepted" "value"B)
+
+        testCase "an unfinished record is cut off for certain before there are records in another log" (fun () ->
+            let machine = SimulatedMachine()
+            let store = machine.OpenStore Durability.Sync
+
+            let put (key: byte[]) = store.Write(WriteBatch().Put(ReadOnlySpan<byte> key, ReadOnlySpan<byte> "value"B))
+
+            put "first"B
+
+            machine.Disk.FailWith(fun operation ->
+                if operation.Kind = "write" && operation.File.EndsWith ".wal" then
+                    Some(DiskErrors.inputOutput ())
+                else
+                    None)
+
+            Expect.throwsT<StoreException> "a record of which half is written" (fun () -> put "lost"B)
+            let mutable image = DiskImage.Empty
+
+            machine.Disk.Inject(fun operation ->
+                // The memtable is frozen, its log is still needed, and another one is written to.
+                if operation.Kind = "create" && operation.File.EndsWith ".sst" && image.Names.IsEmpty then
+                    put "second"B
+                    image <- machine.Disk.Image
+
+                None)
+
+            store.Flush()
+            image.Names |> Seq.filter _.EndsWith(".wal") |> Seq.length |> Expect.equal "logs" 2
+
+            for seed in 0..30 do
+                let after = SimulatedMachine(image.After(AnyPrefix seed))
+                use store = after.OpenStore Durability.Sync
+                store.CountItems() |> Expect.equal "items" 2L)
+
+        testCase
+            "under os, a flush of everything that a table has taken over never outlives its group in a power cut"
+            (fun () ->
+                let machine = SimulatedMachine()
+                let store = machine.OpenStore Durability.Os
+                let value: byte[] = Array.create 3000 1uy
+
+                let put (key: byte[]) = store.Write(WriteBatch().Put(ReadOnlySpan<byte> key, ReadOnlySpan<byte> value))
+
+                // The log that has the first one is followed by another.
+                put "frozen"B
+                put "frozen"B
+                put "frozen"B
+                put "active"B
+                store.Current.Frozen.Length |> Expect.equal "memtables that wait" 1
+
+                let flush = {
+                    new Submission() with
+                        override _.Execute context =
+                            context.FlushAll 0u
+
+                            context.Put(
+                                ReadOnlySpan<byte> "new"B,
+                                ReadOnlySpan<byte> "1"B,
+                                ReadOnlySpan<byte>.Empty,
+                                0u,
+                                0u,
+                                0UL
+                            )
+                            |> ignore
+
+                        override _.Completed _ = ()
+                }
+
+                store.Submit flush
+
+                while store.TryRun StoreWork.Flush || store.TryRun StoreWork.Compaction do
+                    ()
+
+                machine.Crash NothingUnsynced
+                use again = machine.OpenStore Durability.Os
+                again.CountItems() |> Expect.equal "items" 1L
+                again.Get(ReadOnlySpan<byte> "new"B) |> Expect.equal "of the same group" "1"B)
+
         testCase "an edit that was written, though told to have failed, names no table that is gone" (fun () ->
             let disk = SimulatedDisk()
             use store = openOn disk

@@ -36,6 +36,10 @@ let tests =
 
         testCase "and so do others, far from them" (fun () -> runSeeds 11_000 |> ignore)
 
+        testCase "seeds that have found a fault, of the store or of the model, and are not among them" (fun () ->
+            for seed in [ 20476; 37115; 41095; 116692; 124356; 152191; 216450; 1000545 ] do
+                Simulator.run (Statistics()) (Generate.schedule seed) |> Expect.isNone $"seed {seed}")
+
         testCase "a seed gives the same run every time" (fun () ->
             for seed in 1..200 do
                 let schedule = Generate.schedule seed
