@@ -29,7 +29,7 @@ module Generate =
         mutable NextWrite: int
     }
 
-    let private pick (random: Random) (choices: 'choice[]) : 'choice = choices[random.Next choices.Length]
+    let internal pick (random: Random) (choices: 'choice[]) : 'choice = choices[random.Next choices.Length]
 
     /// Some of the choices, at least one.
     let private some (random: Random) (percent: int) (choices: 'choice[]) : 'choice[] =
@@ -67,7 +67,7 @@ module Generate =
         |> fun (_, make) -> make mix
 
     /// Few operations are those of a commit, many those of a compaction, so all orders of magnitude are as likely.
-    let private point (random: Random) : int = int (Math.Pow(2.0, random.NextDouble() * 7.0))
+    let internal point (random: Random) : int = int (Math.Pow(2.0, random.NextDouble() * 7.0))
 
     let rec private step (mix: Mix) (depth: int) : Step =
         let random = mix.Random

@@ -561,25 +561,8 @@ type internal Runner(schedule: Schedule, statistics: Statistics, trace: (string 
         disk.Stop() |> ignore
         raise (MachineStoppedException())
 
-    /// Whether a fault means something to an operation.
-    let faultFor (kind: FaultKind) (operation: DiskOperation) : DiskFault option =
-        match kind, operation.Kind with
-        | FlippedBit bit, "read" when operation.File.EndsWith ".sst" -> Some(BitFlipped bit)
-        | FlippedBit _, _ -> None
-        // Reading, deleting, shortening and syncing need no space.
-        | OutOfSpace, ("create" | "write" | "allocate" | "rename") -> Some(Fails(DiskErrors.noSpace ()))
-        | OutOfSpace, _ -> None
-        | ReadOnlyError, ("create" | "write" | "allocate" | "rename" | "delete" | "cut") ->
-            Some(Fails(DiskErrors.readOnly ()))
-        | ReadOnlyError, _ -> None
-        | InputOutputError, "lock" -> None
-        | InputOutputError, _ -> Some(Fails(DiskErrors.inputOutput ()))
-        | DoneButReportedFailed, ("create" | "write" | "rename" | "delete" | "cut" | "sync" | "allocate") ->
-            Some(DoneButFails(DiskErrors.inputOutput ()))
-        | DoneButReportedFailed, _ -> None
-
     let inject (kind: FaultKind) (operation: DiskOperation) : DiskFault option =
-        let fault = faultFor kind operation
+        let fault = Schedule.faultAt kind operation
 
         if fault.IsSome then
             faultCount <- faultCount + 1

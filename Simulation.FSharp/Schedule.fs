@@ -105,6 +105,23 @@ module Schedule =
         | DoneButReportedFailed -> "done, but reported as failed"
         | FlippedBit bit -> $"bit {bit} flipped"
 
+    /// What becomes of an operation under a fault, if the fault means something to it.
+    let internal faultAt (kind: FaultKind) (operation: DiskOperation) : DiskFault option =
+        match kind, operation.Kind with
+        | FlippedBit bit, "read" when operation.File.EndsWith ".sst" -> Some(BitFlipped bit)
+        | FlippedBit _, _ -> None
+        // Reading, deleting, shortening and syncing need no space.
+        | OutOfSpace, ("create" | "write" | "allocate" | "rename") -> Some(Fails(DiskErrors.noSpace ()))
+        | OutOfSpace, _ -> None
+        | ReadOnlyError, ("create" | "write" | "allocate" | "rename" | "delete" | "cut") ->
+            Some(Fails(DiskErrors.readOnly ()))
+        | ReadOnlyError, _ -> None
+        | InputOutputError, "lock" -> None
+        | InputOutputError, _ -> Some(Fails(DiskErrors.inputOutput ()))
+        | DoneButReportedFailed, ("create" | "write" | "rename" | "delete" | "cut" | "sync" | "allocate") ->
+            Some(DoneButFails(DiskErrors.inputOutput ()))
+        | DoneButReportedFailed, _ -> None
+
     let action (action: StepAction) : string =
         match action with
         | Submit(number, commands) -> $"""write {number}: {commands |> List.map command |> String.concat "; "}"""

@@ -1,11 +1,11 @@
 namespace LsmFs.Simulation
 
-/// Making a schedule that fails as small as it can be.
+/// Making what fails as small as it can be.
 [<RequireQualifiedAccess>]
 module Shrink =
 
     /// The list without a part of it, larger parts first.
-    let private parts (items: 'item list) : 'item list seq =
+    let internal parts (items: 'item list) : 'item list seq =
         seq {
             let mutable size = items.Length
 
@@ -64,21 +64,32 @@ module Shrink =
             | _ -> ()
         }
 
-    /// The smallest schedule found that still fails, within so many runs.
-    let smallest (runsMax: int) (fails: Schedule -> bool) (schedule: Schedule) : Schedule =
+    /// The smallest one found that still fails, within so many runs, where `smaller` gives those that come next.
+    let internal search
+        (runsMax: int)
+        (smaller: 'subject -> 'subject seq)
+        (fails: 'subject -> bool)
+        (start: 'subject)
+        : 'subject =
         let mutable left = runsMax
 
-        let rec go (schedule: Schedule) : Schedule =
-            let smaller =
-                smallerSteps schedule.Steps
+        let rec go (subject: 'subject) : 'subject =
+            let next =
+                smaller subject
                 |> Seq.takeWhile (fun _ -> left > 0)
-                |> Seq.map (fun steps -> { schedule with Steps = steps })
                 |> Seq.tryFind (fun candidate ->
                     left <- left - 1
                     fails candidate)
 
-            match smaller with
-            | Some smaller -> go smaller
-            | None -> schedule
+            match next with
+            | Some next -> go next
+            | None -> subject
 
-        go schedule
+        go start
+
+    /// The smallest schedule found that still fails, within so many runs.
+    let smallest (runsMax: int) (fails: Schedule -> bool) (schedule: Schedule) : Schedule =
+        let smaller (schedule: Schedule) =
+            smallerSteps schedule.Steps |> Seq.map (fun steps -> { schedule with Steps = steps })
+
+        search runsMax smaller fails schedule

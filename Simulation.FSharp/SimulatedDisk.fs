@@ -18,6 +18,8 @@ type DiskFault =
     | DoneButFails of error: exn
     /// A read gives back one bit wrong.
     | BitFlipped of bit: int
+    /// A sync says that it is done, and nothing was made durable: a disk that lies. Other operations are carried out.
+    | SyncIgnored
 
 /// The process was killed, or the power is gone: nothing it does reaches the disk any more.
 [<Sealed>]
@@ -126,7 +128,11 @@ type SimulatedDisk(start: DiskImage) =
 
             raise error
         | _ ->
-            let result = carryOut ()
+            let result =
+                match fault with
+                // A sync has no result.
+                | Some SyncIgnored when kind = "sync" -> Unchecked.defaultof<'result>
+                | _ -> carryOut ()
 
             if completed.IsSome then
                 completed.Value operation
@@ -188,6 +194,7 @@ type SimulatedDisk(start: DiskImage) =
                         | Some(Fails error)
                         | Some(DoneButFails error) -> raise error
                         | Some(BitFlipped bit) -> flipped <- bit
+                        | Some SyncIgnored
                         | None -> ()
 
                         lock monitor (fun () ->
