@@ -209,6 +209,17 @@ let tests =
 
                 Expect.isGreaterThan circles 3 "a point for each policy"))
 
+        testCase "simulation.fsx tells a seed, and finds out a disk that lies" (fun () ->
+            let output = succeeds "simulation.fsx" []
+            output |> contains "seed 221: "
+            output |> contains "every promise was kept"
+            output |> contains "a disk that does what it says: 200 seeds, and every check held"
+            output |> contains "the accounts were opened, and are gone"
+            output |> contains " events to 2:")
+
+        testCase "simulation.fsx refuses what is no seed" (fun () ->
+            refuses "simulation.fsx" [ "-1" ] "-1 is no seed; take a number from 0 on")
+
         testCase "reader.fsx reads a table as the engine does" (fun () ->
             let path = fileWith ".sst"
             let lines = (succeeds "reader.fsx" [ path ]).Trim().Split '\n' |> List.ofArray
