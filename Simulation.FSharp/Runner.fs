@@ -942,6 +942,16 @@ type internal Runner(schedule: Schedule, statistics: Statistics, trace: (string 
                 fail $"the store does not close, and the disk has neither failed nor been full: {error.Message}"
         | _ -> ()
 
+    /// Reads every byte of a store that was closed, as `lsmfs check` does.
+    let inspect () : unit =
+        let lines = List<string>()
+        use folder = DataFolder.OpenReadOnly(disk.FileSystem, "/simulated")
+
+        let check = StoreCheck(folder, fun line -> lines.Add line)
+
+        if not (check.Run()) then
+            fail $"""when the store was closed, a check found {String.concat "; " lines}"""
+
     let closeAndOpen (interrupts: Interrupt list) (isQuiet: bool) : unit =
         // What a failed close leaves is what a killed process leaves, and may be less without a log.
         let through = throughSequence ()
@@ -959,6 +969,9 @@ type internal Runner(schedule: Schedule, statistics: Statistics, trace: (string 
                 else
                     ifPowerLost <- [ model.Current ]
                     ifPowerLost
+
+            if not hasFailed then
+                inspect ()
 
             reopenDisk Everything
             openStore [] allowed

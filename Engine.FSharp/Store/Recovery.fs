@@ -136,7 +136,7 @@ module Recovery =
 
         struct (flush, count)
 
-    /// Applies replayed logs, oldest first, to memtables made by `create`; a memtable that is full is followed by another one.
+    /// Applies replayed logs, oldest first, to memtables made by `create`; a memtable that is full is followed by another one, which begins with another log.
     /// A torn tail is tolerated only where nothing was written after it.
     let applyLogs
         (options: Options)
@@ -147,16 +147,21 @@ module Recovery =
         let rec apply
             (done': FrozenMemtable list)
             (memtable: Memtable)
-            (firstLog: FileNumber voption)
+            (logs: struct (FileNumber * FileNumber) voption)
             (flush: FlushState)
             (last: SequenceNumber)
             (count: int64)
             (pending: (ReplayedLog * Frame) list)
             =
             let closed () =
-                match firstLog with
-                | ValueSome log when not memtable.IsEmpty -> FrozenMemtable(memtable, log) :: done'
+                match logs with
+                | ValueSome struct (first, _) when not memtable.IsEmpty -> FrozenMemtable(memtable, first) :: done'
                 | _ -> done'
+
+            let isFromLog (number: FileNumber) =
+                match logs with
+                | ValueSome struct (_, last) -> last = number
+                | ValueNone -> false
 
             match pending with
             | [] ->
@@ -166,7 +171,8 @@ module Recovery =
                     LastSequence = max last state.LastSequence
                     EntryCount = count
                 }
-            | (log, _) :: _ when Work.shouldFreeze options memtable && firstLog <> ValueSome log.Number ->
+            // Never within a log: it is needed for as long as the later one is, and would bring the first part again.
+            | (log, _) :: _ when Work.shouldFreeze options memtable && not (isFromLog log.Number) ->
                 apply (closed ()) (create ()) ValueNone flush last count pending
             | (log, frame) :: rest ->
                 match Batch.validate (FileName.ofFile (StoreFile.Log log.Number)) log.Bytes frame last with
@@ -174,8 +180,13 @@ module Recovery =
                 | Ok last ->
                     let editor = memtable.Edit()
                     let struct (flush, added) = applyFrame editor log.Bytes frame flush
-                    let firstLog = firstLog |> ValueOption.orElse (ValueSome log.Number)
-                    apply done' (editor.Commit()) firstLog flush last (count + added) rest
+
+                    let logs =
+                        match logs with
+                        | ValueSome struct (first, _) -> ValueSome struct (first, log.Number)
+                        | ValueNone -> ValueSome struct (log.Number, log.Number)
+
+                    apply done' (editor.Commit()) logs flush last (count + added) rest
 
         match tornInTheMiddle logs with
         | Some log ->

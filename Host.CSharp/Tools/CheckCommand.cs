@@ -12,7 +12,7 @@ internal static class CheckCommand
     public static int Run(CheckOptions options)
     {
         using var folder = DataFolder.OpenReadOnly(FileSystem.OfOperatingSystem, options.DataFolder);
-        var check = new StoreCheck(folder);
-        return check.Run() ? ExitCode.Success : ExitCode.Failure;
+        ToolCommand.RequireStore(folder);
+        return new StoreCheck(folder, Console.Out.WriteLine).Run() ? ExitCode.Success : ExitCode.Failure;
     }
 }

@@ -3,10 +3,11 @@ using Microsoft.FSharp.Collections;
 
 namespace LsmFs.Host;
 
-/// <summary>Reads every file of a store once, and prints what the engine finds wrong with it.</summary>
+/// <summary>Reads every file of a store once, and tells what the engine finds wrong with it.</summary>
 internal sealed class StoreCheck
 {
     private readonly DataFolder _folder;
+    private readonly Action<string> _print;
     private readonly IReadOnlyList<StoreFile> _files;
     private readonly long _totalBytes;
     private readonly Progress _progress;
@@ -17,10 +18,11 @@ internal sealed class StoreCheck
     private int _logCount;
     private long _entryCount;
 
-    internal StoreCheck(DataFolder folder)
+    /// <summary>A check of the store in a folder, which tells each finding, and at last what it has read, to <paramref name="print"/>.</summary>
+    internal StoreCheck(DataFolder folder, Action<string> print)
     {
         _folder = folder;
-        ToolCommand.RequireStore(folder);
+        _print = print;
         _files = folder.Files();
         _totalBytes = _files.Where(file => !file.IsReserve).Sum(SizeOf);
         _progress = new Progress("checked", _totalBytes);
@@ -39,7 +41,7 @@ internal sealed class StoreCheck
 
         var read = $"{ToolCommand.Count(_tableCount, "table")} with {_entryCount} entries, {ToolCommand.Count(_logCount, "log")}, {ByteSize.Text(_totalBytes)}";
         var remnants = _remnantCount == 0 ? "" : $", {ToolCommand.Count(_remnantCount, "note")}";
-        Console.Out.WriteLine(
+        _print(
             _damageCount == 0
                 ? $"whole: {read}{remnants}"
                 : $"damaged: {ToolCommand.Count(_damageCount, "finding")} in {ToolCommand.Count(_damagedFiles.Count, "file")}; {read}{remnants}");
@@ -128,7 +130,11 @@ internal sealed class StoreCheck
         }
     }
 
-    private long SizeOf(StoreFile file) => new FileInfo(Path.Combine(_folder.Path, FileName.ofFile(file))).Length;
+    private long SizeOf(StoreFile file)
+    {
+        using var handle = _folder.OpenRead(file);
+        return handle.LengthBytes;
+    }
 
     private void Report(IEnumerable<Finding> findings)
     {
@@ -171,6 +177,6 @@ internal sealed class StoreCheck
     private void Print(string line)
     {
         _progress.Clear();
-        Console.Out.WriteLine(OneLineFormatter.InOneLine(line));
+        _print(OneLineFormatter.InOneLine(line));
     }
 }

@@ -151,6 +151,29 @@ let tests =
                     // Logs in use ascend, so that the first log of a memtable tells which logs end before it.
                     let firstLogs = recovered.Memtables |> List.map _.FirstLog
                     Expect.equal firstLogs (List.distinct firstLogs |> List.sort) "first logs"
+
+                    // Invariant 3 of a snapshot: once the oldest memtable is in a table, the logs left bring nothing of it again.
+                    match firstLogs with
+                    | _ :: (FileNumber second) :: _ ->
+                        let left = logs |> List.filter (fun log -> log.Number.Value >= second)
+                        let oldest = recovered.Memtables.Head.Memtable
+                        let before = batches |> List.truncate (int second - 1) |> List.concat |> List.concat
+                        let keys = before |> List.map _.WriteKey |> List.distinct
+
+                        for key in keys do
+                            let last = before |> List.findIndexBack (fun write -> write.WriteKey = key)
+
+                            match oldest.TryFind(span key) with
+                            | ValueSome entry ->
+                                Expect.equal entry.Sequence (SequenceNumber(uint64 last + 1UL)) "the last write before"
+                            | ValueNone -> failtest "a write before is missing"
+
+                        match applyLogs left with
+                        | Ok again ->
+                            let leftCount = writes.Length - before.Length
+                            Expect.equal again.EntryCount (int64 leftCount) "entries that are left"
+                        | Error corruption -> failtest $"{corruption}"
+                    | _ -> ()
                 | Error corruption -> failtest $"{corruption}")
 
         testCase "a torn tail is tolerated in the last log and refused before one with records" (fun () ->
