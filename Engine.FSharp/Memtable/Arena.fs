@@ -126,14 +126,16 @@ type internal Arena(pool: ChunkPool) =
         let chunk = chunks[int (offset >>> placeBits)]
         &Unsafe.Add(&MemoryMarshal.GetArrayDataReference chunk, int (offset &&& placeMask) <<< 3)
 
-    /// Has the processor fetch the first 192 bytes at the offset, without waiting for them; nothing where it cannot be told to.
+    /// Has the processor fetch so many bytes at the offset, without waiting for them; nothing where it cannot be told to.
     [<MethodImpl(MethodImplOptions.AggressiveInlining)>]
-    member arena.Prefetch(offset: uint32) : unit =
+    member arena.Prefetch(offset: uint32, lengthBytes: int) : unit =
         if Sse.IsSupported then
             let start = Unsafe.AsPointer(&arena.Locate offset)
-            Sse.Prefetch0 start
-            Sse.Prefetch0(Unsafe.Add<byte>(start, 64))
-            Sse.Prefetch0(Unsafe.Add<byte>(start, 128))
+            let mutable position = 0
+
+            while position < lengthBytes do
+                Sse.Prefetch0(Unsafe.Add<byte>(start, position))
+                position <- position + 64
 
     /// The entry that lies at the offset.
     [<MethodImpl(MethodImplOptions.AggressiveInlining)>]

@@ -12,6 +12,7 @@ open System
 type MemtableCursor(memtable: Memtable) =
     // Entries lie where their writes came, so a walk in key order misses the cache with each. So many are fetched ahead.
     let aheadCount = 8
+    let aheadBytes = 192
     let tree = memtable.Tree
     let version = memtable.Version
     let run = SortedRun tree
@@ -29,7 +30,7 @@ type MemtableCursor(memtable: Memtable) =
         position <- -1
 
         for slot in 0 .. min aheadCount run.Count - 1 do
-            tree.Entries.Prefetch(run.Entry slot)
+            tree.Entries.Prefetch(run.Entry slot, aheadBytes)
 
     let childAt (node: uint32) (index: int) : uint32 =
         let inner = &tree.Nodes.Locate node
@@ -118,7 +119,7 @@ type MemtableCursor(memtable: Memtable) =
                 position <- 0
 
             if position + aheadCount < run.Count then
-                tree.Entries.Prefetch(run.Entry(position + aheadCount))
+                tree.Entries.Prefetch(run.Entry(position + aheadCount), aheadBytes)
 
         not isFinished
 

@@ -236,6 +236,16 @@ type internal SortedRun(tree: Tree) =
     /// Adds an entry in its place; it replaces one of the same key. O(count).
     member run.Add(entry: uint32) : unit = run.Add(entry, KeyHead.compute (tree.KeyOf entry) prefixLength)
 
+    /// Has the processor fetch the entries that slots behind the sorted ones are going to be compared with, and their own, all at once.
+    member private _.FetchEqual(block: byref<byte>, sorted: int, visible: int) : unit =
+        for slot in sorted .. visible - 1 do
+            let head = Node.head &block slot
+            let rank = HeadSearch.rank &heads[0] (Node.capacityFor sorted) head
+
+            if rank < sorted && heads[rank] = head then
+                tree.Entries.Prefetch(entries[rank], 128)
+                tree.Entries.Prefetch(Node.entry &block (Node.capacity &block) slot, 128)
+
     /// Loads the first `slotCount` slots of a key block, in order, without those past the limit, with heads after `newPrefixLength` bytes.
     member run.Load(block: byref<byte>, slotCount: int, limit: uint64, newPrefixLength: int) : unit =
         let blockCapacity = Node.capacity &block
@@ -258,6 +268,9 @@ type internal SortedRun(tree: Tree) =
         if limit <> UInt64.MaxValue then
             while visible > sorted && tree.SequenceOf(Node.entry &block blockCapacity (visible - 1)) > limit do
                 visible <- visible - 1
+
+        if sameHeads then
+            run.FetchEqual(&block, sorted, visible)
 
         for slot in sorted .. visible - 1 do
             let entry = Node.entry &block blockCapacity slot
