@@ -252,6 +252,93 @@ let tests =
             let bytes = logOf [ record ]
             DecisionLog.decode file bytes (Array.head (framesOf bytes)) = Ok record)
 
+        test "contents that cannot be are refused, under a right checksum, and by a replay too" {
+            let refusal (change: ByteBuffer -> unit) : string =
+                let buffer = ByteBuffer 64
+                let seed = LogFile.appendHeader buffer DecisionLog number 99UL
+                let start = LogFile.startFrame buffer
+                change buffer
+                LogFile.finishFrame buffer seed start
+                let bytes = buffer.ToArray()
+
+                match DecisionLog.decode file bytes (Array.head (framesOf bytes)), replay bytes with
+                | Error corruption, Error again ->
+                    Expect.equal again corruption "the replay says so too"
+                    corruption.Reason
+                | Ok _, _ -> failtest "it was read"
+                | _, Ok _ -> failtest "it was replayed"
+
+            let plan: RecordedPlan = {
+                Reason = CompactionReason.LevelZeroFull
+                Kind = CompactionKind.Merge
+                Inputs = [| 0, FileNumber 3UL |]
+                OutputLevel = 1
+            }
+
+            let planned (plan: RecordedPlan) =
+                Planned {
+                    Job = 1UL
+                    Flush = FlushState.none
+                    Running = []
+                    Quarantined = []
+                    Plan = plan
+                }
+
+            let encoded (event: DecisionEvent) (buffer: ByteBuffer) =
+                DecisionLog.encode buffer { TimeMilliseconds = 5L; Event = event }
+
+            let ended =
+                Ended {
+                    Job = 1UL
+                    Outcome = enum 99
+                    TableCount = 0
+                    ReadBytes = 0L
+                    WrittenBytes = 0L
+                    ElapsedMilliseconds = 0u
+                }
+
+            let opened (options: Options) (running: (uint64 * CompactionPlan) list) =
+                Opened(options, Version.empty options.LevelCount, running)
+
+            for change, reason in
+                [
+                    (fun (buffer: ByteBuffer) ->
+                        buffer.AppendU8 99uy
+                        buffer.AppendU64 5UL),
+                    "the unknown tag 99"
+                    encoded (planned { plan with Inputs = [||] }), "a plan has no tables"
+                    encoded (planned { plan with Reason = enum 99 }), "the unknown reason 99"
+                    encoded (planned { plan with Kind = enum 98 }), "kind 98"
+                    encoded ended, "the unknown outcome 99"
+                    encoded (opened { options with LevelSizeMultiplier = 0 } []), "the options cannot be a store's"
+                ] do
+                Expect.stringContains (refusal change) reason reason
+        }
+
+        test "a plan of tables that are not there is refused by its number" {
+            let lost =
+                Planned {
+                    Job = 1UL
+                    Flush = FlushState.none
+                    Running = []
+                    Quarantined = []
+                    Plan = {
+                        Reason = CompactionReason.LevelZeroFull
+                        Kind = CompactionKind.Merge
+                        Inputs = [| 0, FileNumber 3UL |]
+                        OutputLevel = 1
+                    }
+                }
+
+            match replay (logOf (List.rev (record lost start).Records)) with
+            | Ok _ -> failtest "it was replayed"
+            | Error corruption ->
+                Expect.stringContains
+                    corruption.Reason
+                    "a plan takes table 000003, which is not in level 0"
+                    "the reason"
+        }
+
         recordProperty "a record that is cut or longer is corruption, or a shorter edit" (fun (Recorded record) ->
             let buffer = ByteBuffer 256
             DecisionLog.encode buffer record

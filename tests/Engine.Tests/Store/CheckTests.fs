@@ -99,7 +99,7 @@ let private reasons (findings: Finding list) : string list =
         | Aside corruption -> $"aside %O{corruption}")
 
 /// A log with one batch for each list of sequence numbers.
-let private logOf (number: uint64) (batches: uint64 list list) : byte[] =
+let logOf (number: uint64) (batches: uint64 list list) : byte[] =
     let buffer = ByteBuffer 256
     let seed = LogFile.appendHeader buffer WriteAheadLog (FileNumber number) 77UL
 
@@ -195,6 +195,101 @@ let tests =
             Expect.equal findings.Length 1 "one finding"
             Expect.stringContains findings.Head.Reason "a lookup does not find the key" "the reason"
         }
+
+        test "data blocks that do not follow those of the partition before are found, under right checksums" {
+            let file =
+                build
+                    tinyOptions
+                    (modelFrom 1UL [ for index in 10..90 -> plainWrite (keyBytes $"key{index}") "value"B ])
+
+            let table = openOrFail file
+            Expect.isGreaterThan table.PartitionCount 2 "partitions"
+
+            // The last one's would end behind the data, which is no partition at all.
+            for number in 0 .. table.PartitionCount - 2 do
+                let handle = table.PartitionHandle number
+                // Where its first data block begins, the last byte of it.
+                let lying = withByte (int handle.OffsetBytes) handle.LengthBytes -9 file
+                let findings = fst (checkBytes lying)
+
+                Expect.isTrue
+                    (findings
+                     |> List.exists (fun finding ->
+                         finding.OffsetBytes = handle.OffsetBytes
+                         && finding.Reason.Contains "the partition's data blocks begin at"))
+                    $"partition {number}: {findings}"
+        }
+
+        property "what could not be read says nothing of the rest: no recount, and no finding where all else is whole"
+        <| fun (writes: Write list) (skipped: uint16) (isPartition: bool) ->
+            let model = modelFrom 1UL writes
+
+            if not model.IsEmpty then
+                let file = build tinyOptions model
+                let table = openOrFail file
+                let check = TableCheck table
+                let at (handle: BlockHandle) = Array.sub file (int handle.OffsetBytes) handle.LengthBytes
+                let all = dataBlocks file table
+                let chosen = all[int skipped % all.Length]
+                let mutable expected = 0L
+
+                for number in 0 .. table.PartitionCount - 1 do
+                    if isPartition && number = chosen.In.Number then
+                        check.SkipPartition number
+                        Expect.equal check.BlockCount 0 "its blocks are unknown"
+                    else
+                        Expect.isOk (check.Partition(number, at (table.PartitionHandle number), 0)) "a partition"
+
+                        for block in 0 .. check.BlockCount - 1 do
+                            let handle = check.BlockHandle block
+
+                            if handle = chosen.Handle then
+                                check.Skip()
+                            else
+                                Expect.isOk (check.Block(block, at handle, 0)) "a block"
+
+                                expected <-
+                                    all
+                                    |> List.filter (fun other -> other.Handle = handle)
+                                    |> List.sumBy (fun other ->
+                                        match openData file table other with
+                                        | Ok content -> int64 (entriesOfBlock content).Length
+                                        | Error corruption -> failtest $"{corruption}")
+                                    |> (+) expected
+
+                Expect.equal check.EntryCount expected "the entries of the others"
+                Expect.equal check.Recount ValueNone "no recount"
+
+        property "data blocks are read together as far as there is room, one at least, and none twice"
+        <| fun (writes: Write list) (room: uint16) ->
+            let model = modelFrom 1UL writes
+
+            if not model.IsEmpty then
+                let file = build tinyOptions model
+                let table = openOrFail file
+                let check = TableCheck table
+
+                let runs = [
+                    for number in 0 .. table.PartitionCount - 1 do
+                        let handle = table.PartitionHandle number
+                        let stored = Array.sub file (int handle.OffsetBytes) handle.LengthBytes
+                        Expect.isOk (check.Partition(number, stored, 0)) "a partition"
+                        let mutable first = 0
+
+                        while first < check.BlockCount do
+                            let struct (run, next) = check.Run(first, int room)
+                            run, next - first
+                            first <- next
+                ]
+
+                Expect.equal
+                    (runs |> List.collect (fun (run, _) -> [ run.OffsetBytes; run.OffsetBytes + int64 run.LengthBytes ]))
+                    (0L :: (runs.Tail |> List.collect (fun (run, _) -> [ run.OffsetBytes; run.OffsetBytes ]))
+                     @ [ table.DataLengthBytes ])
+                    "no gaps"
+
+                for run, blocks in runs do
+                    Expect.isTrue (blocks = 1 || run.LengthBytes <= int room) "within the room"
 
         test "what the manifest says of a table must be so" {
             let table = openOrFail (build tinyOptions smallModel)
@@ -343,6 +438,86 @@ let tests =
                 (checkLogs [ 8UL, first; 9UL, again ])
                 [ "damage 000009.wal: offset 48: sequence number 3 follows 3" ]
                 "again"
+        }
+
+        test "a log that was given up before its header was whole is a remnant, whatever follows it" {
+            let begun = (logOf 8UL [])[..9]
+
+            Expect.equal
+                (checkLogs [ 8UL, begun; 9UL, logOf 9UL [ [ 4UL ] ] ])
+                [ "remnant 000008.wal: offset 0: it ends in 10 bytes that are no whole record" ]
+                "begun"
+        }
+
+        test "space that a log has taken ahead is told as such" {
+            Expect.equal
+                (checkLogs [ 8UL, Array.append (logOf 8UL [ [ 1UL ] ]) (Array.zeroCreate 512) ])
+                [
+                    $"remnant 000008.wal: offset {(logOf 8UL [ [ 1UL ] ]).Length}: it ends in 512 bytes of space for further records"
+                ]
+                "space"
+
+            Expect.equal
+                (checkLogs [ 8UL, Array.append (Array.zeroCreate LogFile.headerLength) "x"B ])
+                [ "damage 000008.wal: offset 0: the header of the write-ahead log is missing" ]
+                "a header that is gone"
+        }
+
+        test "a manifest: a torn end is a remnant, a foreign one is damage" {
+            let whole =
+                let buffer = ByteBuffer 64
+                let seed = LogFile.appendHeader buffer Manifest (FileNumber 3UL) 77UL
+                let start = LogFile.startFrame buffer
+                buffer.Append(span "an edit"B)
+                LogFile.finishFrame buffer seed start
+                buffer.ToArray()
+
+            let found (bytes: byte[]) = reasons (Check.manifest (FileNumber 3UL) bytes)
+            Expect.isEmpty (found whole) "whole"
+
+            Expect.equal
+                (found (Array.append whole "torn"B))
+                [
+                    $"remnant MANIFEST-000003: offset {whole.Length}: it ends in 4 bytes that are no whole version edit"
+                ]
+                "torn"
+
+            Expect.stringStarts (found (logOf 3UL [])).Head "damage MANIFEST-000003: offset 0: " "foreign"
+        }
+
+        test "nothing in a decision log is damage to the store" {
+            let logOf (payloads: byte[] list) =
+                let buffer = ByteBuffer 64
+                let seed = LogFile.appendHeader buffer DecisionLog (FileNumber 4UL) 77UL
+
+                for payload in payloads do
+                    let start = LogFile.startFrame buffer
+                    buffer.Append(span payload)
+                    LogFile.finishFrame buffer seed start
+
+                buffer.ToArray()
+
+            let record =
+                let buffer = ByteBuffer 64
+                DecisionLog.encode buffer { TimeMilliseconds = 5L; Event = Frozen 6L }
+                buffer.ToArray()
+
+            let found (bytes: byte[]) = reasons (Check.decisions (FileNumber 4UL) bytes)
+            Expect.isEmpty (found (logOf [ record; record ])) "whole"
+
+            Expect.equal
+                (found (logOf [ record; "nonsense"B ])).Length
+                1
+                "a record that is none, under a right checksum"
+
+            Expect.equal
+                (found (Array.append (logOf [ record ]) "torn"B))
+                [
+                    $"aside 000004.decisions: offset {(logOf [ record ]).Length}: it ends in 4 bytes that are no whole record"
+                ]
+                "torn"
+
+            Expect.stringStarts (found (Array.create 64 1uy)).Head "aside 000004.decisions: offset 0: " "foreign"
         }
 
         test "every changed byte of a log is found" {

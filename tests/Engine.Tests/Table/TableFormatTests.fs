@@ -60,6 +60,44 @@ let tests =
                 let forged = bytes |> forge (fun bytes -> bytes[at] <- value)
                 Result.isOk (decode sizeBytes forged) = (bytes[at] = value))
 
+        property
+            "properties that contradict themselves are refused, whatever their checksum says"
+            (fun (writes: Write list) ->
+                let model = modelFrom 1UL writes
+
+                if not model.IsEmpty then
+                    let _, properties = buildTaking 3 tinyOptions model
+
+                    let decode (properties: TableProperties) =
+                        let buffer = ByteBuffer 64
+                        TableFormat.appendProperties buffer properties
+                        TableFormat.decodeProperties buffer.Written
+
+                    Expect.isOk (decode properties) "as they were built"
+                    let beyond = Array.append properties.LargestKey [| 1uy |]
+
+                    for lying, reason in
+                        [
+                            { properties with EntryCount = 0L }, "a table of 0 entries"
+                            { properties with TombstoneCount = properties.EntryCount + 1L }, "tombstones among"
+                            { properties with TombstoneCount = -1L }, "tombstones among"
+                            { properties with KeyBytes = -1L }, "a negative number of bytes"
+                            { properties with ValueBytes = -1L }, "a negative number of bytes"
+                            { properties with SmallestKey = beyond }, "a smallest key larger than the largest"
+                            {
+                                properties with
+                                    SmallestSequence = SequenceNumber(properties.LargestSequence.Value + 1UL)
+                            },
+                            "a smallest sequence number larger"
+                            { properties with EarliestExpirySeconds = 0u; LatestExpirySeconds = 1u },
+                            "an earliest expiry later than the latest"
+                            { properties with EarliestExpirySeconds = 3u; LatestExpirySeconds = 2u },
+                            "an earliest expiry later than the latest"
+                        ] do
+                        match decode lying with
+                        | Ok _ -> failtest reason
+                        | Error found -> Expect.stringContains found reason "the reason")
+
         test "an unknown version is named beside the one that is known" {
             let _, bytes, sizeBytes = footerOf 70us 80us 90us 4096u
             let newer = bytes |> forge (fun bytes -> bytes[23] <- 5uy)
