@@ -56,6 +56,8 @@ module Item =
 
         $"{head} {item.Value.Length} bytes, cas {item.Cas}{expiry}"
 
+    let describe (item: Item option) : string = item |> Option.map show |> Option.defaultValue "nothing"
+
 [<RequireQualifiedAccess>]
 module Contents =
     let empty: Contents = { Items = Map.empty; FlushAtSeconds = 0u; LastSequence = 0UL }
