@@ -71,7 +71,7 @@ module KeyBounds =
 /// and then for as many of its data blocks at once as follow each other within `readLengthBytesMax`, one at least; it keeps one buffer for what is read.
 /// When `bounds` has a first key it may be left after a few entries: it begins with one block, and each read may be twice as long as the one before.
 [<Sealed>]
-type TableRunSource(tables: Table[], bounds: KeyBounds, readLengthBytesMax: int) =
+type TableRunSource(tables: Table[], bounds: KeyBounds, readLengthBytesMax: int, memory: JobMemory) =
     inherit EntrySource()
 
     do
@@ -100,9 +100,10 @@ type TableRunSource(tables: Table[], bounds: KeyBounds, readLengthBytesMax: int)
 
     let decoder = BlockDecoder()
     let cursor = BlockCursor()
-    let partitionBytes = ByteBuffer 16
-    let decompressed = ByteBuffer 16
-    let mutable stored = Array.Empty<byte>()
+    let partitionBytes = memory.Take(JobBuffer.Partition, 16)
+    let decompressed = memory.Take(JobBuffer.Decompressed, 16)
+    let storedBytes = memory.Take(JobBuffer.Stored, 16)
+    let mutable stored = storedBytes.Bytes
     let mutable table = firstTable
 
     // The partition to be read next, or, when `isPartitionOpen`, the one whose content is `content`, in `partitionBytes`.
@@ -129,7 +130,9 @@ type TableRunSource(tables: Table[], bounds: KeyBounds, readLengthBytesMax: int)
     let want (handle: BlockHandle) =
         if handle.LengthBytes > stored.Length then
             let soon = min (int64 readLengthBytes) (tables |> Array.sumBy _.SizeBytes)
-            stored <- GC.AllocateUninitializedArray<byte>(max handle.LengthBytes (int soon))
+            storedBytes.Clear()
+            storedBytes.Skip(max handle.LengthBytes (int soon))
+            stored <- storedBytes.Bytes
 
         wanted <- ValueSome handle
 
@@ -226,6 +229,10 @@ type TableRunSource(tables: Table[], bounds: KeyBounds, readLengthBytesMax: int)
             match bounds.From with
             | ValueSome from -> cursor.Seek from
             | ValueNone -> ()
+
+    /// A source with memory of its own.
+    new(tables: Table[], bounds: KeyBounds, readLengthBytesMax: int) =
+        TableRunSource(tables, bounds, readLengthBytesMax, JobMemory())
 
     override _.MoveNext() : SourceState =
         let mutable isSettled = false

@@ -109,9 +109,9 @@ type internal GrandparentTracker(ranges: KeyRange[]) =
 /// A flush or a compaction: merges sources into new tables and leaves out what nobody can see any more. A state machine that never waits:
 /// the host asks for the next step and carries it out. Mutable, one owner; no allocation for an entry.
 [<Sealed>]
-type Job(options: Options, sources: EntrySource[], rules: JobRules) =
+type Job(options: Options, sources: EntrySource[], rules: JobRules, memory: JobMemory) =
     let merge = Merge sources
-    let builder = TableBuilder options
+    let builder = TableBuilder(options, memory)
     let bottom = BottomTracker rules.OlderRanges
     let grandparents = GrandparentTracker rules.GrandparentRanges
     let tombstone = ByteBuffer 512
@@ -190,6 +190,9 @@ type Job(options: Options, sources: EntrySource[], rules: JobRules) =
     let lendOutput () : JobStep =
         isOutputLent <- true
         JobStep.Write(ArraySegment<byte>(builder.Output.Bytes, 0, builder.Output.Length))
+
+    /// A job with memory of its own.
+    new(options: Options, sources: EntrySource[], rules: JobRules) = Job(options, sources, rules, JobMemory())
 
     /// The next step. After `Done` or `Failed` it stays the same.
     member _.Next() : JobStep =

@@ -132,7 +132,13 @@ module Work =
 
     /// The job that makes one table, or none, of the oldest frozen memtable: level 0 counts tables, and each should cost one flush. Everything
     /// in tables is older than it.
-    let flushJob (options: Options) (snapshot: Snapshot) (oldest: FrozenMemtable) (nowSeconds: uint32) : Job =
+    let flushJob
+        (memory: JobMemory)
+        (options: Options)
+        (snapshot: Snapshot)
+        (oldest: FrozenMemtable)
+        (nowSeconds: uint32)
+        : Job =
         let levels = snapshot.Version.Levels
         let levelZero = levels[0] |> Seq.map (fun table -> rangesOf [| table |])
         let deeper = levels |> Seq.skip 1 |> Seq.map rangesOf
@@ -143,7 +149,12 @@ module Work =
                 BloomBitsPerKey = FilterBudget.bitsPerKey options snapshot.Version 0
         }
 
-        Job(whole, [| MemtableSource oldest.Memtable |], rules snapshot nowSeconds (Seq.append levelZero deeper))
+        Job(
+            whole,
+            [| MemtableSource oldest.Memtable |],
+            rules snapshot nowSeconds (Seq.append levelZero deeper),
+            memory
+        )
 
     /// The edit that puts the tables made of the oldest frozen memtable in level 0.
     let flushEdit (snapshot: Snapshot) (outputs: TableMeta list) : VersionEdit = {
@@ -176,14 +187,21 @@ module Work =
     }
 
     /// The job that carries out a merge planned from this snapshot's version.
-    let compactionJob (options: Options) (snapshot: Snapshot) (plan: CompactionPlan) (nowSeconds: uint32) : Job =
+    let compactionJob
+        (memory: JobMemory)
+        (options: Options)
+        (snapshot: Snapshot)
+        (plan: CompactionPlan)
+        (nowSeconds: uint32)
+        : Job =
         let readers = Seq.concat snapshot.Tables |> Seq.map (fun table -> table.Number, table) |> Map.ofSeq
 
         let run (tables: (int * TableMeta)[]) : EntrySource =
             TableRunSource(
                 tables |> Array.map (fun (_, table) -> readers[table.Number]),
                 KeyBounds.all,
-                readLengthBytesMax
+                readLengthBytesMax,
+                memory
             )
 
         let sources =
@@ -217,4 +235,4 @@ module Work =
                 BloomBitsPerKey = FilterBudget.bitsPerKey options snapshot.Version plan.OutputLevel
         }
 
-        Job(filtered, sources, rules)
+        Job(filtered, sources, rules, memory)

@@ -16,21 +16,22 @@ module internal TableOutput =
     [<Literal>]
     let pieceLengthBytes = 262144
 
-/// Builds one table after the other, each in one pass from front to back.
+/// Builds one table after the other, each in one pass from front to back, in memory that it may share with builders before and after it.
 [<Sealed>]
-type TableBuilder(options: Options) =
+type TableBuilder(options: Options, memory: JobMemory) =
     do
         if options.BlockSizeBytes < 1 || options.BlockSizeBytes > Block.sizeBytesMax then
             invalidOp $"a block size of %d{options.BlockSizeBytes} bytes"
 
     // A piece, and the block that passes its end.
-    let output = ByteBuffer(TableOutput.pieceLengthBytes + Block.sizeBytesMax)
+    let output = memory.Take(JobBuffer.Output, TableOutput.pieceLengthBytes + Block.sizeBytesMax)
+
     let block = ByteBuffer(options.BlockSizeBytes + 1024)
     let offsets = ByteBuffer 1024
     let fingerprints = ByteBuffer 512
     let encoder = BlockEncoder options.Compression
     let partition = PartitionBuilder options.BloomBitsPerKey
-    let partitions = ByteBuffer 65536
+    let partitions = memory.Take(JobBuffer.Partitions, 65536)
     let separator = ByteBuffer 256
     let encoded = ByteBuffer 1024
     let index = TableIndexBuilder()
@@ -91,6 +92,9 @@ type TableBuilder(options: Options) =
         EarliestExpirySeconds = (if latestExpiry = 0u then 0u else earliestExpiry)
         LatestExpirySeconds = (if hasUnexpiring then 0u else latestExpiry)
     }
+
+    /// A builder with memory of its own.
+    new(options: Options) = TableBuilder(options, JobMemory())
 
     /// Finished bytes, in the order of the file. The caller writes them out and clears them whenever it likes.
     member _.Output: ByteBuffer = output

@@ -26,6 +26,7 @@ internal sealed class BackgroundWork : IDisposable
     private readonly AutoResetEvent _flushWanted = new(false);
     private readonly AutoResetEvent _compactionWanted = new(false);
     private readonly Worker _flusher;
+    private readonly JobMemory _flushMemory;
     private readonly Worker[] _compactors;
     // Under Scheduling.Manual there are none.
     private readonly List<Thread> _threads = [];
@@ -43,6 +44,7 @@ internal sealed class BackgroundWork : IDisposable
     {
         _store = store;
         Compactions = new Compactions(store, Counters);
+        _flushMemory = new JobMemory(store.EngineOptions.MemtableSizeBytes);
         _compactionFailures = new WorkFailure?[store.Options.CompactionThreadCount];
         _soughtAtSeconds = new uint[_compactionFailures.Length];
         _flusher = new Worker(TryFlush, failure => _flushFailure = failure, FlushName);
@@ -313,7 +315,16 @@ internal sealed class BackgroundWork : IDisposable
         var started = _store.Options.Clock.GetTimestamp();
         var memtableBytes = frozen.Memtable.SizeBytes;
         var writer = new TableWriter(_store, SpaceUse.Flush);
-        var tables = writer.Run(Work.flushJob(_store.EngineOptions, snapshot, frozen, _store.NowSeconds()), _stopping.Token);
+        IReadOnlyList<Table> tables;
+        try
+        {
+            tables = writer.Run(Work.flushJob(_flushMemory, _store.EngineOptions, snapshot, frozen, _store.NowSeconds()), _stopping.Token);
+        }
+        finally
+        {
+            _flushMemory.TakeBack();
+        }
+
         _store.Install(
             tables,
             current => Work.flushEdit(current, ListModule.OfSeq(tables.Select(table => table.Meta))),

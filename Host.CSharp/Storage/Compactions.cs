@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using LsmFs.Engine;
 using Microsoft.FSharp.Collections;
 
@@ -10,6 +11,8 @@ namespace LsmFs.Host;
 internal sealed class Compactions(Store store, BackgroundCounters counters)
 {
     private readonly Lock _planning = new();
+    // Of those that do not run now.
+    private readonly ConcurrentBag<JobMemory> _memory = [];
     private FSharpList<CompactionPlan> _running = FSharpList<CompactionPlan>.Empty;
     private volatile FSharpList<FileNumber> _quarantined = FSharpList<FileNumber>.Empty;
     private volatile KnownDebt? _debt;
@@ -136,9 +139,7 @@ internal sealed class Compactions(Store store, BackgroundCounters counters)
     {
         var started = store.Options.Clock.GetTimestamp();
         var writer = new TableWriter(store, SpaceUse.Compaction);
-        var outputs = plan.Kind == CompactionKind.Merge
-            ? writer.Run(Work.compactionJob(store.EngineOptions, snapshot, plan, store.NowSeconds()), cancelled)
-            : [];
+        var outputs = plan.Kind == CompactionKind.Merge ? Merge(writer, snapshot, plan, cancelled) : [];
         var edit = CompactionPlanModule.edit(plan, ListModule.OfSeq(outputs.Select(table => table.Meta)));
         // What was flushed is left out of the new tables, or goes with the old ones, so the flush must be as durable as they are.
         store.Install(
@@ -158,6 +159,24 @@ internal sealed class Compactions(Store store, BackgroundCounters counters)
         }
 
         return new JobCost(outputs.Count, writer.ReadBytes, writer.WrittenBytes, elapsedMilliseconds);
+    }
+
+    private IReadOnlyList<Table> Merge(TableWriter writer, Snapshot snapshot, CompactionPlan plan, CancellationToken cancelled)
+    {
+        if (!_memory.TryTake(out var memory))
+        {
+            memory = new JobMemory(store.EngineOptions.MemtableSizeBytes);
+        }
+
+        try
+        {
+            return writer.Run(Work.compactionJob(memory, store.EngineOptions, snapshot, plan, store.NowSeconds()), cancelled);
+        }
+        finally
+        {
+            memory.TakeBack();
+            _memory.Add(memory);
+        }
     }
 
     /// <summary>From now on plans go around the table. In memory only: after a restart it is found again.</summary>

@@ -73,16 +73,20 @@ let sourcesOf (history: History) : Model list =
 /// The fold of all sources: the newest entry of each key.
 let newest (history: History) : Model = modelFrom 1UL (List.map snd history)
 
-/// Some sources in memory and some on disk, in an order that says nothing of their age.
-let openSources (disk: Disk) (shape: int) (history: History) : EntrySource[] =
+/// Some sources in memory and some on disk, in an order that says nothing of their age; with the memory for what they read.
+let openSourcesIn (memory: JobMemory) (disk: Disk) (shape: int) (history: History) : EntrySource[] =
     sourcesOf history
     |> List.mapi (fun index model ->
         if (shape >>> index) &&& 1 = 0 then
             ListSource model :> EntrySource
         else
             let tables = disk.StoreRun(tinyOptions, 1 + (abs shape % 5), model)
-            TableRunSource(tables, KeyBounds.all, 40 * (abs shape % 17)))
+            TableRunSource(tables, KeyBounds.all, 40 * (abs shape % 17), memory))
     |> Array.ofList
+
+/// Some sources in memory and some on disk, in an order that says nothing of their age.
+let openSources (disk: Disk) (shape: int) (history: History) : EntrySource[] =
+    openSourcesIn (JobMemory()) disk shape history
 
 /// A table that a job wrote.
 type Output = { Properties: TableProperties; File: byte[] }

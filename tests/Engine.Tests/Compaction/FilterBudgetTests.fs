@@ -187,7 +187,7 @@ let tests =
                 let version = versionOf ([ int64 keyCount ] :: deeper)
                 // A flush reads no table.
                 let snapshot = snapshotOf version [| frozen |] (fun _ -> Unchecked.defaultof<Table>)
-                sizeOf (Disk()) (Work.flushJob options snapshot frozen 1u)
+                sizeOf (Disk()) (Work.flushJob (JobMemory()) options snapshot frozen 1u)
 
             let alone = sizeBeside [ []; [] ]
             let above = sizeBeside [ []; [ farLarger ] ]
@@ -208,7 +208,9 @@ let tests =
                     OutputLevel = 2
                 }
 
-                sizeOf disk (Work.compactionJob options (snapshotOf version [||] (fun _ -> table)) plan 1u)
+                sizeOf
+                    disk
+                    (Work.compactionJob (JobMemory()) options (snapshotOf version [||] (fun _ -> table)) plan 1u)
 
             Expect.isGreaterThanOrEqual (sizeBeside [ farLarger ] - sizeBeside []) gainedBytes "bytes of filter")
     ]

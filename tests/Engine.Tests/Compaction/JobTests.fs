@@ -208,6 +208,41 @@ let tests =
                     Expect.equal corruption.File fileName "the file"
                     Expect.isTrue (corruption.OffsetBytes <= int64 offset) "where the damaged block begins")
 
+        property
+            "memory that other jobs had before, whether they came to their end or were given up, makes no difference"
+            (fun (histories: (History * int) list) (held: uint16) ->
+                let memory = JobMemory(int64 held)
+
+                for history, shape in histories do
+                    let disk = Disk()
+                    let job = Job(tinyOptions, openSourcesIn memory disk shape history, keepAll, memory)
+
+                    if shape % 3 = 0 then
+                        job.Next() |> ignore
+                    else
+                        let files job =
+                            match run disk job with
+                            | Ok outputs -> outputs |> List.map _.File
+                            | Error corruption -> failtest $"%O{corruption}"
+
+                        Expect.equal
+                            (files job)
+                            (files (Job(tinyOptions, openSources disk shape history, keepAll)))
+                            "the same tables"
+
+                    memory.TakeBack()
+                    Expect.isLessThanOrEqual memory.HeldBytes (int64 held) "no more is held than may be")
+
+        test "memory is lent again" {
+            let memory = JobMemory(1L <<< 20)
+            let take () = memory.Take(JobBuffer.Output, 1000)
+            let first = take ()
+            Expect.isFalse (obj.ReferenceEquals(first, take ())) "what is lent is not lent again"
+            memory.TakeBack()
+            Expect.equal memory.HeldBytes 2000L "both"
+            Expect.isTrue (obj.ReferenceEquals(first, take ()) || obj.ReferenceEquals(first, take ())) "again"
+        }
+
         test "a job that leaves everything out finishes no table" {
             let model = modelFrom 1UL [ plain "a" "1"B; plain "b" "2"B ]
             let job = Job(tinyOptions, [| ListSource model |], { keepAll with FlushedThrough = SequenceNumber 2UL })

@@ -183,7 +183,7 @@ type Store() =
         match Work.flushNext snapshot with
         | None -> ()
         | Some frozen ->
-            let made = runJob (Work.flushJob options snapshot frozen now)
+            let made = runJob (Work.flushJob (JobMemory()) options snapshot frozen now)
             let edit = Work.flushEdit snapshot (made |> List.map _.Meta)
             record edit
             snapshot <- Snapshot.flushed (Snapshot.levelsAfter edit made snapshot) snapshot
@@ -203,7 +203,7 @@ type Store() =
                     for _, table in plan.Inputs do
                         Expect.isFalse (List.contains table.Number quarantined) "what cannot be read is not read"
 
-                    runJob (Work.compactionJob options snapshot plan now)
+                    runJob (Work.compactionJob (JobMemory()) options snapshot plan now)
                 else
                     []
 
