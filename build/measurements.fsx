@@ -77,11 +77,11 @@ let parts = [
         Name = "micro"
         Project = "Micro"
         Minutes = 8
-        QuickMinutes = 1.0
+        QuickMinutes = 2.0
         Arguments =
             fun quick results ->
                 [ "--filter"; "*"; "--exporters"; "json"; "--artifacts"; Path.ChangeExtension(results, null) ]
-                @ if quick then [ "--job"; "dry" ] else []
+                @ if quick then [ "--quick" ] else []
     }
 ]
 

@@ -28,7 +28,9 @@ public static class MicroResults
                 continue;
             }
 
-            var name = Text("Parameters") is { Length: > 0 } parameters ? $"{Text("Method")} ({parameters})" : Text("Method");
+            // As it is described, if it is; BenchmarkDotNet quotes a description that has spaces.
+            var method = Text("MethodTitle") is { Length: > 0 } title ? title.Trim('\'') : Text("Method");
+            var name = Text("Parameters") is { Length: > 0 } parameters ? $"{method} ({parameters})" : method;
             var row = new ResultRow
             {
                 Section = Text("Type").Replace("Benchmarks", "", StringComparison.Ordinal),
