@@ -80,8 +80,6 @@ module BinaryParser =
         state.SwallowBytes <- int64 bodyLength
         CommandLine.rejectedCounting counters reply false BinaryFormat.headerLength
 
-    let private isStorage (verb: Verb) = verb = Verb.Set || verb = Verb.Add || verb = Verb.Replace
-
     /// 32 bits of the extras.
     let inline private extra (input: ReadOnlySpan<byte>) (offset: int) : uint32 =
         Coding.readU32 input (BinaryFormat.headerLength + offset)

@@ -205,9 +205,6 @@ type PartitionBuilder(bitsPerKey: int) =
     member _.SizeBytes: int =
         separators.Length + records.Length + int (int64 hashCount * int64 bitsPerKey / 8L)
 
-    /// Whether it has no block.
-    member _.IsEmpty: bool = records.Length = 0
-
     /// Adds the hash of a key of the next block.
     member _.AddKey(hash: uint64) : unit =
         if hashCount = hashes.Length then

@@ -27,9 +27,6 @@ type TableIndexBuilder() =
     let separators = ByteBuffer 4096
     let records = ByteBuffer 4096
 
-    /// Bytes of the index so far, without trailer.
-    member _.SizeBytes: int = separators.Length + records.Length + 4
-
     /// Adds a partition that ends `endBytes` behind the start of the first one.
     member _.Add(separator: ReadOnlySpan<byte>, endBytes: int64) : unit =
         separators.Append separator
