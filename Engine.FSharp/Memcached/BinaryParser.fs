@@ -201,3 +201,20 @@ module BinaryParser =
             packet.Slice(command.KeyOffset, command.KeyLength)
         else
             ReadOnlySpan<byte>.Empty
+
+    /// Fills `coming` with the keys of the gets and gats that follow each other from `position` on, which moves behind them; returns how many there are.
+    /// O(keys), no allocation.
+    let comingKeys (packets: ReadOnlySpan<byte>) (position: byref<int>) (coming: Span<ComingKey>) : int =
+        let mutable count = 0
+        let mutable more = true
+
+        while more && count < coming.Length do
+            let length = (nextKey packets &position).Length
+
+            if length = 0 then
+                more <- false
+            else
+                coming[count] <- ComingKey.At(position - length, length)
+                count <- count + 1
+
+        count

@@ -39,6 +39,60 @@ module Parser =
     /// none left. `position` starts at 0. O(key), no allocation.
     let nextKey (keys: ReadOnlySpan<byte>) (position: byref<int>) : ReadOnlySpan<byte> = Tokens.next keys &position
 
+    let inline private isGet (line: ReadOnlySpan<byte>) : bool =
+        line.Length > 4 && Unsafe.ReadUnaligned<uint32>(&MemoryMarshal.GetReference line) = getPrefix
+
+    let inline private isMetaGet (line: ReadOnlySpan<byte>) : bool =
+        line.Length > 3 && line[0] = byte 'm' && line[1] = byte 'g' && line[2] = space
+
+    /// Fills `coming` with the keys of a retrieval from `position` on, which moves behind them; returns how many there are. O(bytes), no allocation.
+    let comingKeys (keys: ReadOnlySpan<byte>) (position: byref<int>) (coming: Span<ComingKey>) : int =
+        let mutable count = 0
+        let mutable more = true
+
+        while more && count < coming.Length do
+            let length = (nextKey keys &position).Length
+
+            if length = 0 then
+                more <- false
+            else
+                coming[count] <- ComingKey.At(position - length, length)
+                count <- count + 1
+
+        count
+
+    /// The first keys of the lines `get` and `mg` that follow each other from `position` on, which moves behind them, as far as they are whole: those that
+    /// are probably looked for soon, since nothing is checked. Returns how many were put in `coming`. O(bytes), no allocation.
+    let comingGets (input: ReadOnlySpan<byte>) (position: byref<int>) (coming: Span<ComingKey>) : int =
+        let mutable count = 0
+        let mutable more = true
+
+        while more && count < coming.Length do
+            let line = input.Slice position
+
+            let start =
+                if isGet line then 4
+                elif isMetaGet line then 3
+                else 0
+
+            let lineEnd = if start > 0 then line.IndexOf newline else -1
+
+            if lineEnd <= start then
+                more <- false
+            else
+                let rest = line.Slice(start, lineEnd - start)
+
+                let length =
+                    match rest.IndexOfAny(space, carriageReturn) with
+                    | -1 -> rest.Length
+                    | found -> found
+
+                coming[count] <- ComingKey.At(position + start, length)
+                count <- count + 1
+                position <- position + lineEnd + 1
+
+        count
+
     /// The whole of `get key` and `gets key` with one plain key; anything else is for the long way.
     let inline private tryGet
         (input: ReadOnlySpan<byte>)

@@ -7,6 +7,17 @@ namespace LsmFs.Engine
 // 4. The arena goes back to the pool once.
 
 open System
+open System.Runtime.Intrinsics.X86
+
+/// A key that will be looked for soon: where it stands in a text, and what `Memtable.Fetch` remembers of it.
+[<Struct; NoEquality; NoComparison>]
+type ComingKey = {
+    Offset: int
+    Length: int
+    mutable Leaf: uint32
+} with
+
+    static member At(offset: int, length: int) : ComingKey = { Offset = offset; Length = length; Leaf = 0u }
 
 /// The newest writes in key order, in memory: a persistent B+tree whose nodes and entries lie in an arena. An object is an immutable version:
 /// whoever holds it never sees it change. Versions of one memtable share its arena. Readers on any thread, one writer at a time, no locks;
@@ -39,6 +50,18 @@ type Memtable internal (tree: Tree, writer: TreeWriter, version: TreeVersion) =
 
     /// The newest entry of the key in this version, tombstones included. O(log n), no allocation.
     member _.TryFind(key: ReadOnlySpan<byte>) : Entry voption = tree.Find(&version, key)
+
+    /// Has the processor fetch what `TryFind` will read for these keys, which stand in `text`. A lookup waits for memory several times, one after the
+    /// other; the waits of different keys pass side by side. Changes nothing else; O(log n) a key, no allocation.
+    member _.Fetch(text: ReadOnlySpan<byte>, keys: Span<ComingKey>) : unit =
+        if Sse.IsSupported && version.Height >= 0 then
+            for index in 0 .. keys.Length - 1 do
+                let key = &keys[index]
+                key.Leaf <- tree.FetchLeaf(&version, text.Slice(key.Offset, key.Length))
+
+            for index in 0 .. keys.Length - 1 do
+                let key = &keys[index]
+                tree.FetchEntry(key.Leaf, text.Slice(key.Offset, key.Length))
 
     /// Starts a batch that extends this version, and abandons the one that may be open on any version of this memtable: it leaves no trace,
     /// and its sequence numbers and memory are used again. Extending a version that is not the newest forks off it. The writer's to call.

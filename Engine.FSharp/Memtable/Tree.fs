@@ -192,6 +192,22 @@ type internal Tree(pool: ChunkPool) =
             let limit = Tree.LimitFor(version.Limit, version.Forks, Node.stamp &leaf)
             tree.FindInLeaf(&leaf, count, limit, key)
 
+    /// Finds the leaf of a key for `FetchEntry`, and has the processor fetch it. The version is not empty.
+    member tree.FetchLeaf(version: inref<TreeVersion>, key: ReadOnlySpan<byte>) : uint32 =
+        let leaf = tree.FindLeaf(version.Root, version.Height, key)
+        nodes.Prefetch(leaf, Node.keyBlockLength Node.leafCapacity)
+        leaf
+
+    /// Has the processor fetch the newest entry in the leaf whose key has the head of this one: nearly always the one that `Find` will look at.
+    member _.FetchEntry(leaf: uint32, key: ReadOnlySpan<byte>) : unit =
+        let block = &nodes.Locate leaf
+        let head = KeyHead.compute key (Node.prefixLength &block)
+        let candidates = HeadSearch.equalMask &(Node.head &block 0) (Node.count &block) head
+
+        if candidates <> 0UL then
+            let slot = 63 - BitOperations.LeadingZeroCount candidates
+            entries.Prefetch(Node.entry &block (Node.capacity &block) slot, 192)
+
 /// Slots in key order, each key once: where leaves are sorted, merged and split. One owner; it grows to one slot more than a leaf has.
 [<Sealed>]
 type internal SortedRun(tree: Tree) =

@@ -140,6 +140,10 @@ module Lookup =
         | ValueSome entry -> judge flush nowSeconds entry
         | ValueNone -> search snapshot key (KeyHash.compute key) 0 0
 
+    /// Has the processor fetch what lookups of these keys, which stand in `text`, read first (`Memtable.Fetch`). A hint; no allocation.
+    let fetch (snapshot: Snapshot) (text: ReadOnlySpan<byte>) (keys: Span<ComingKey>) : unit =
+        snapshot.Active.Fetch(text, keys)
+
     /// Starts a lookup at Unix time `nowSeconds`.
     let start (snapshot: Snapshot) (key: ReadOnlySpan<byte>) (nowSeconds: uint32) : LookupStep =
         match snapshot.Active.TryFind key with

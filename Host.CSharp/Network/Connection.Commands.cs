@@ -17,6 +17,7 @@ internal sealed partial class Connection
         public int KeysOffset;
         public int KeysLength;
         public int Position;
+        public int FetchedPosition;
         public int ConsumedBytes;
     }
 
@@ -27,6 +28,7 @@ internal sealed partial class Connection
     private int Execute(ReadOnlySpan<byte> input)
     {
         int consumed = 0;
+        int fetched = 0;
 
         if (_passwords is not null && !TryAuthenticate(_passwords, input, ref consumed))
         {
@@ -56,13 +58,41 @@ internal sealed partial class Connection
                     ReleaseBlocks();
                 }
             }
-            else if (consumed == input.Length || !TryStep(input[consumed..], ref consumed))
+            else
             {
-                break;
+                if (consumed >= fetched)
+                {
+                    fetched = FetchComing(input, consumed);
+                }
+
+                if (consumed == input.Length || !TryStep(input[consumed..], ref consumed))
+                {
+                    break;
+                }
             }
         }
 
         return consumed;
+    }
+
+    /// <summary>Fetches the keys of the gets that follow each other from <paramref name="position"/> on; returns where they end.</summary>
+    private int FetchComing(ReadOnlySpan<byte> input, int position)
+    {
+        int count = _isBinary
+            ? BinaryParser.comingKeys(input, ref position, loop.ComingKeys)
+            : Parser.comingGets(input, ref position, loop.ComingKeys);
+
+        Fetch(input, count);
+        return position;
+    }
+
+    /// <summary>One alone is looked for at once and not fetched before.</summary>
+    private void Fetch(ReadOnlySpan<byte> text, int count)
+    {
+        if (count > 1)
+        {
+            loop.EnterSnapshot().Fetch(text, loop.ComingKeys.AsSpan(0, count));
+        }
     }
 
     /// <summary>One step of the parser; false when nothing came of it, and the same bytes are to be parsed again later.</summary>
@@ -125,6 +155,7 @@ internal sealed partial class Connection
                 _retrieval.KeysOffset = command.KeyOffset;
                 _retrieval.KeysLength = command.KeysLength;
                 _retrieval.Position = 0;
+                _retrieval.FetchedPosition = command.KeyLength == command.KeysLength ? command.KeysLength : 0;
                 _retrieval.ConsumedBytes = input.Length;
                 return true;
 
@@ -383,6 +414,12 @@ internal sealed partial class Connection
             }
             else
             {
+                if (_retrieval.Position >= _retrieval.FetchedPosition)
+                {
+                    _retrieval.FetchedPosition = _retrieval.Position;
+                    Fetch(keys, Parser.comingKeys(keys, ref _retrieval.FetchedPosition, loop.ComingKeys));
+                }
+
                 LookupOutcome outcome = loop.EnterSnapshot().FindNow(key, loop.NowSeconds, _wanted, out Entry entry);
 
                 if (outcome == LookupOutcome.ReadBlock)

@@ -25,6 +25,9 @@ internal abstract class EventLoop : IDisposable
     /// <summary>Bytes of replies collected before they are sent.</summary>
     public const int SendBufferLength = 128 * 1024;
 
+    /// <summary>Keys that are fetched side by side: more only push each other out of the nearest cache.</summary>
+    private const int ComingCountMax = 16;
+
     /// <summary>Bytes of writes that one loop may have waiting for their commit; connections that write then wait.</summary>
     private const int PendingBytesMax = 32 * 1024 * 1024;
 
@@ -93,6 +96,9 @@ internal abstract class EventLoop : IDisposable
 
     /// <summary>Where replies are written; belongs to the connection that is being served.</summary>
     public byte[] SendBuffer { get; } = GC.AllocateUninitializedArray<byte>(SendBufferLength, pinned: true);
+
+    /// <summary>Keys that are looked for next; belongs to the connection that is being served.</summary>
+    public ComingKey[] ComingKeys { get; } = new ComingKey[ComingCountMax];
 
     /// <summary>Short replies of this turn.</summary>
     public ReplyBatch Replies { get; } = new();

@@ -108,6 +108,9 @@ public sealed class StoreReader : IDisposable
         return Finish(snapshot, snapshot.Flush, key, nowSeconds, step, Patience.None, wanted, out entry);
     }
 
+    /// <summary>Has the processor fetch what lookups of these keys in <paramref name="text"/> read first, so that their waits for memory pass side by side.</summary>
+    internal void Fetch(ReadOnlySpan<byte> text, Span<ComingKey> keys) => Lookup.fetch(Snapshot, text, keys);
+
     /// <summary>Whether a lookup of the key would not wait for the disk; if it would, then for the missing block.</summary>
     internal bool IsAtHand(ReadOnlySpan<byte> key, uint nowSeconds, WantedBlocks? wanted, bool isAhead)
     {

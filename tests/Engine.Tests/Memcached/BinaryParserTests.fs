@@ -194,6 +194,12 @@ let tests =
             Expect.equal (next ()) "" "no get"
             Expect.equal (next ()) "" "stays"
 
+            let coming = Array.zeroCreate<ComingKey> 8
+            position <- 0
+            Expect.equal (BinaryParser.comingKeys (span packets) &position (Span<ComingKey> coming)) 2 "both at once"
+            let key (index: int) = ofLatin (ReadOnlySpan<byte>(packets, coming[index].Offset, coming[index].Length))
+            Expect.equal [ key 0; key 1 ] [ "a b"; "c" ] "where they stand"
+
         testCase "parsing allocates nothing"
         <| fun () ->
             let packets =

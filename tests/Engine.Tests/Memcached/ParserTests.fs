@@ -97,9 +97,70 @@ let allocatedBy (count: int) (action: unit -> unit) : int64 =
             round ()
     ]
 
+/// The keys that are found ahead from the start on, and where they end.
+let private comingGets (room: int) (input: byte[]) : string list * int =
+    let coming = Array.zeroCreate<ComingKey> room
+    let mutable position = 0
+    let count = Parser.comingGets (span input) &position (Span<ComingKey> coming)
+
+    [
+        for key in Array.take count coming -> ofLatin (ReadOnlySpan<byte>(input, key.Offset, key.Length))
+    ],
+    position
+
 [<Tests>]
 let tests =
     testList "Parser" [
+        testCase "keys ahead are the first ones of whole get and mg lines that follow each other"
+        <| fun () ->
+            for input, keys, finish in
+                [
+                    "get a\r\nget bb cc\r\nmg d v t\r\nget e\nset f 0 0 1\r\nx\r\nget g\r\n",
+                    [ "a"; "bb"; "d"; "e" ],
+                    34
+                    "get a\r\nget b", [ "a" ], 7
+                    "mg a\r\nmg", [ "a" ], 6
+                    "get \r\n", [ "" ], 6
+                    "get \n", [], 0
+                    "gets a\r\n", [], 0
+                    "get", [], 0
+                    "", [], 0
+                ] do
+                Expect.equal (comingGets 8 (latin input)) (keys, finish) input
+
+            Expect.equal
+                (comingGets 2 (latin "get a\r\nget b\r\nget c\r\n"))
+                ([ "a"; "b" ], 14)
+                "no more than there is room for"
+
+        testPropertyWithConfig (config 300) "keys ahead lie in the input, whatever it is"
+        <| fun (input: NonEmptyArray<byte>) (PositiveInt room) ->
+            let bytes = Array.append "get a\r\nmg b\r\nget "B input.Get
+
+            for start in 0..13 do
+                let keys, finish = comingGets (1 + room % 8) bytes[start..]
+                Expect.isTrue (finish <= bytes.Length - start) "inside"
+                Expect.equal (finish = 0) keys.IsEmpty "keys take bytes"
+
+        testPropertyWithConfig (config 100) "keys of a retrieval come in groups as they come one by one"
+        <| fun (words: NonNegativeInt list) (PositiveInt room) ->
+            let text =
+                String.concat " " [ for NonNegativeInt word in words -> String('k', 1 + word % 40) + string word ]
+
+            let bytes = latin text
+            let coming = Array.zeroCreate<ComingKey>(1 + room % 20)
+            let found = ResizeArray<string>()
+            let mutable position = 0
+            let mutable count = Parser.comingKeys (span bytes) &position (Span<ComingKey> coming)
+
+            while count > 0 do
+                for index in 0 .. count - 1 do
+                    found.Add(ofLatin (ReadOnlySpan<byte>(bytes, coming[index].Offset, coming[index].Length)))
+
+                count <- Parser.comingKeys (span bytes) &position (Span<ComingKey> coming)
+
+            Expect.equal (String.concat " " found) text "every key once, in order"
+
         streamProperty "invariant 1: cuts do not change the steps"
         <| fun (Stream bytes) cuts ->
             let whole = trace [ bytes ]

@@ -2,6 +2,7 @@ module LsmFs.Engine.Tests.MemtableTests
 
 open System
 open Expecto
+open FsCheck
 open LsmFs.Engine
 open LsmFs.Engine.Tests.Generators
 open LsmFs.Engine.Tests.MemtableModel
@@ -64,6 +65,49 @@ let tests =
                          | Some bytes -> ValueSome bytes
                          | None -> ValueNone)
                         (hex absent))
+
+        memtableProperty
+            100
+            "keys fetched ahead, in groups of any size, are found as single ones, and by way of the same leaf"
+            (fun history (others: Key list) (PositiveInt size) ->
+                for version in play (Memtable.Create(smallPool ())) history do
+                    let keys = [|
+                        for KeyValue(key, _) in version.Model do
+                            Convert.FromHexString key
+                        for Key key in others do
+                            key
+                            key
+                        Array.empty
+                        Array.create 300 255uy
+                    |]
+
+                    for group in Array.chunkBySize (1 + size % 70) keys do
+                        let text = Array.concat group
+                        let offsets = Array.scan (fun offset (key: byte[]) -> offset + key.Length) 0 group
+
+                        let coming =
+                            Array.mapi (fun index (key: byte[]) -> ComingKey.At(offsets[index], key.Length)) group
+
+                        version.Memtable.Fetch(span text, Span<ComingKey> coming)
+
+                        if Runtime.Intrinsics.X86.Sse.IsSupported && not version.Memtable.IsEmpty then
+                            let tree, start = version.Memtable.Tree, version.Memtable.Version
+
+                            for index in 0 .. group.Length - 1 do
+                                Expect.equal
+                                    coming[index].Leaf
+                                    (tree.FindLeaf(start.Root, start.Height, span group[index]))
+                                    "leaf"
+
+                        for key in group do
+                            Expect.equal
+                                (bytesOf (version.Memtable.TryFind(span key)))
+                                (match Map.tryFind (hex key) version.Model with
+                                 | Some bytes -> ValueSome bytes
+                                 | None -> ValueNone)
+                                (hex key)
+
+                    version.Memtable.Fetch(ReadOnlySpan<byte>.Empty, Span<ComingKey>.Empty))
 
         memtableProperty
             50
@@ -259,9 +303,13 @@ let tests =
 
                 memtable
 
+            let coming = Array.zeroCreate<ComingKey> 1
+
             let findAll (memtable: Memtable) =
                 for index in 0 .. entries.Length - 1 do
                     let entry = { Buffer = entries[index]; Offset = 0 }
+                    coming[0] <- ComingKey.At(0, entry.Key.Length)
+                    memtable.Fetch(entry.Key, Span<ComingKey> coming)
 
                     if (memtable.TryFind entry.Key).IsNone then
                         failtest "missing"
