@@ -7,6 +7,7 @@ namespace LsmFs.Engine
 // 4. The arena goes back to the pool once.
 
 open System
+open System.Runtime.CompilerServices
 open System.Runtime.Intrinsics.X86
 
 /// A key that will be looked for soon: where it stands in a text, and what `Memtable.Fetch` remembers of it.
@@ -35,6 +36,9 @@ type Memtable internal (tree: Tree, writer: TreeWriter, version: TreeVersion) =
 
     member internal _.Tree: Tree = tree
     member internal _.Version: TreeVersion = version
+
+    /// Another version of the same memtable.
+    member internal _.Next(next: TreeVersion) : Memtable = Memtable(tree, writer, next)
 
     /// Whether both are versions of the same memtable: their entries lie in one arena.
     member _.SharesArena(other: Memtable) : bool = obj.ReferenceEquals(tree, other.Tree)
@@ -68,52 +72,57 @@ type Memtable internal (tree: Tree, writer: TreeWriter, version: TreeVersion) =
     /// Throws `InvalidOperationException` after `Recycle`.
     member memtable.Edit() : MemtableEditor =
         writer.Begin &version
-        MemtableEditor(tree, writer, memtable)
+        MemtableEditor(memtable, writer, writer.Batch, writer.Limit)
 
     /// Gives every chunk of the arena back to the pool, and with it every version and entry: the caller guarantees that no reader of any is left.
     /// Throws `InvalidOperationException` the second time.
     member _.Recycle() : unit = writer.Release()
 
-/// A batch that will be the next version of a memtable. Entries that it finds are good until it ends.
-and [<Sealed>] MemtableEditor internal (tree: Tree, writer: TreeWriter, start: Memtable) =
-    let batch = writer.Batch
-    let startLimit = writer.Limit
+/// A batch that will be the next version of a memtable. Entries that it finds are good until it ends. Its copies are the same batch.
+and [<Struct; IsReadOnly; NoEquality; NoComparison>] MemtableEditor =
+    val private start: Memtable
+    val private writer: TreeWriter
+    val private batch: uint64
+    val private startLimit: uint64
 
-    let checkOpen () : unit =
-        if writer.Batch <> batch then
+    internal new(start: Memtable, writer: TreeWriter, batch: uint64, startLimit: uint64) =
+        { start = start; writer = writer; batch = batch; startLimit = startLimit }
+
+    member private editor.CheckOpen() : unit =
+        if editor.writer.Batch <> editor.batch then
             invalidOp "the batch was committed, or abandoned by another one"
 
     /// Adds an encoded entry. O(log n); allocates only when the arena needs another chunk, or an array for an entry larger than one.
     /// Throws `InvalidOperationException` when its sequence number is not larger than all before, when the bytes are no whole entry of a key,
     /// and when the batch has ended.
-    member _.Put(entry: ReadOnlySpan<byte>) : unit =
-        checkOpen ()
+    member editor.Put(entry: ReadOnlySpan<byte>) : unit =
+        editor.CheckOpen()
 
         if EntryFormat.measure entry 0 <> entry.Length || entry[6] = byte EntryKind.FlushAll then
             invalidOp "a memtable takes one whole entry of a key at a time"
 
         let sequence = Coding.readU64 entry 8
 
-        if sequence <= writer.Limit then
+        if sequence <= editor.writer.Limit then
             invalidOp "an entry must have a larger sequence number than all before it"
 
-        writer.Put(entry, sequence)
+        editor.writer.Put(entry, sequence)
 
     /// The newest entry of the key, the batch so far included. O(log n), no allocation.
-    member _.TryFind(key: ReadOnlySpan<byte>) : Entry voption =
-        checkOpen ()
-        writer.Find key
+    member editor.TryFind(key: ReadOnlySpan<byte>) : Entry voption =
+        editor.CheckOpen()
+        editor.writer.Find key
 
     /// Memory taken by the arena for all versions and this batch, in bytes.
-    member _.SizeBytes: int64 = tree.SizeBytes
+    member editor.SizeBytes: int64 = editor.start.Tree.SizeBytes
 
     /// Ends the batch and returns the version that has it; without a `Put` that is the version the batch started from.
     /// O(leaves the batch appended to).
-    member _.Commit() : Memtable =
-        checkOpen ()
+    member editor.Commit() : Memtable =
+        editor.CheckOpen()
 
-        if writer.Limit = startLimit then
-            writer.Close()
-            start
+        if editor.writer.Limit = editor.startLimit then
+            editor.writer.Close()
+            editor.start
         else
-            Memtable(tree, writer, writer.Commit())
+            editor.start.Next(editor.writer.Commit())

@@ -18,33 +18,46 @@ type FrozenMemtable(memtable: Memtable, firstLog: FileNumber) =
     /// The first of the logs its entries are in; they end before the first log of the next newer memtable.
     member _.FirstLog = firstLog
 
+/// What a commit leaves as it is. Snapshots share it, so that a commit makes a small object.
+[<Sealed>]
+type internal SnapshotShape(activeLog: FileNumber, frozen: FrozenMemtable[], version: Version, tables: Table[][]) =
+    member _.ActiveLog = activeLog
+    member _.Frozen = frozen
+    member _.Version = version
+    member _.Tables = tables
+
 /// All that a reader needs: an immutable value.
 [<Sealed>]
-type Snapshot
-    (
-        active: Memtable,
-        activeLog: FileNumber,
-        frozen: FrozenMemtable[],
-        version: Version,
-        tables: Table[][],
-        flush: FlushState,
-        lastSequence: SequenceNumber
-    ) =
+type Snapshot internal (active: Memtable, shape: SnapshotShape, flush: FlushState, lastSequence: SequenceNumber) =
+
+    new
+        (
+            active: Memtable,
+            activeLog: FileNumber,
+            frozen: FrozenMemtable[],
+            version: Version,
+            tables: Table[][],
+            flush: FlushState,
+            lastSequence: SequenceNumber
+        ) =
+        Snapshot(active, SnapshotShape(activeLog, frozen, version, tables), flush, lastSequence)
+
+    member internal _.Shape: SnapshotShape = shape
 
     /// The memtable that takes writes.
     member _.Active = active
 
     /// The first of the logs that hold its entries.
-    member _.ActiveLog = activeLog
+    member _.ActiveLog = shape.ActiveLog
 
     /// Memtables waiting to be flushed, newest first.
-    member _.Frozen = frozen
+    member _.Frozen = shape.Frozen
 
     /// The levels as the manifest knows them.
-    member _.Version = version
+    member _.Version = shape.Version
 
     /// The levels as lookups use them.
-    member _.Tables = tables
+    member _.Tables = shape.Tables
 
     /// What `flush_all` has declared dead.
     member _.Flush = flush
@@ -77,7 +90,7 @@ module Snapshot =
 
     /// After a group of writes.
     let committed (active: Memtable) (flush: FlushState) (lastSequence: SequenceNumber) (before: Snapshot) : Snapshot =
-        Snapshot(active, before.ActiveLog, before.Frozen, before.Version, before.Tables, flush, lastSequence)
+        Snapshot(active, before.Shape, flush, lastSequence)
 
     /// After the active memtable was frozen: `active` is the empty one in its place, and `activeLog` the log that its entries will be in.
     let frozen (active: Memtable) (activeLog: FileNumber) (before: Snapshot) : Snapshot =

@@ -11,7 +11,7 @@ public sealed class WriteContext
     private readonly StoreReader _reader;
     private readonly ByteBuffer _frame = new(64 * 1024);
     private readonly bool _logged;
-    private MemtableEditor? _editor;
+    private MemtableEditor _editor;
     private ulong _lastSequence;
     private int _frameStart;
 
@@ -50,7 +50,7 @@ public sealed class WriteContext
 
     /// <summary>Finds the live value of a key, as left by the earlier writes of the group. The entry is valid until the next call.</summary>
     public LookupOutcome Find(ReadOnlySpan<byte> key, out Entry entry) =>
-        _reader.FindInBatch(_editor!, Flush, key, NowSeconds, out entry);
+        _reader.FindInBatch(_editor, Flush, key, NowSeconds, out entry);
 
     /// <summary>
     /// Gives a key the value <paramref name="head"/> followed by <paramref name="tail"/>. Expiry is a Unix time in seconds, 0 for never.
@@ -109,10 +109,10 @@ public sealed class WriteContext
     }
 
     /// <summary>The memtable that has the batch in it.</summary>
-    internal Memtable CommitMemtable() => _editor!.Commit();
+    internal Memtable CommitMemtable() => _editor.Commit();
 
     /// <summary>Bytes of the memtable with the batch in it.</summary>
-    internal long MemtableSizeBytes => _editor!.SizeBytes;
+    internal long MemtableSizeBytes => _editor.SizeBytes;
 
     private SequenceNumber Advance() => SequenceNumber.NewSequenceNumber(++_lastSequence);
 
@@ -135,7 +135,7 @@ public sealed class WriteContext
 
         StartWrite();
         var length = EntryFormat.appendParts(_frame, in header, key, head, tail);
-        _editor!.Put(_frame.Written[^length..]);
+        _editor.Put(_frame.Written[^length..]);
         WrittenBytes += length;
     }
 }
