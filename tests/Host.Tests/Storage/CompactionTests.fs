@@ -95,7 +95,7 @@ let private flushAll (store: Store) (atSeconds: uint32) =
     submission.Wait()
 
 let private await (what: string) (isSo: unit -> bool) =
-    SpinWait.SpinUntil(isSo, TimeSpan.FromSeconds 20.0) |> Expect.isTrue what
+    SpinWait.SpinUntil(isSo, TimeSpan.FromSeconds 60.0) |> Expect.isTrue what
 
 let private tableCount (store: Store) = Seq.sum store.Statistics.TableCounts
 

@@ -151,5 +151,5 @@ let settle (isExcused: string -> bool) (label: string) (disk: SimulatedDisk) (st
             None
         | Some files -> Some $"the files are %A{Set.toList found}, needed are %A{files}"
 
-    if not (SpinWait.SpinUntil((fun () -> (differs ()).IsNone), TimeSpan.FromSeconds 5.0)) then
+    if not (SpinWait.SpinUntil((fun () -> (differs ()).IsNone), TimeSpan.FromSeconds 30.0)) then
         failtest $"{label}: {differs ()}"

@@ -107,7 +107,7 @@ let private runWith
     let awaitWrites () =
         if isPoisoned () then
             reopen ()
-        elif not (SpinWait.SpinUntil((fun () -> isNull store.Statistics.WriteRefusal), TimeSpan.FromSeconds 5.0)) then
+        elif not (SpinWait.SpinUntil((fun () -> isNull store.Statistics.WriteRefusal), TimeSpan.FromSeconds 30.0)) then
             failtest $"{context ()}: writes stay refused: {store.Statistics.WriteRefusal}"
 
     let rec flush (attempts: int) =
@@ -254,7 +254,7 @@ let tests =
                     Expect.throwsT<StoreException> "the flush" (fun () -> store.Flush())
                     isFailing <- false
 
-                    SpinWait.SpinUntil((fun () -> store.Current.Frozen.Length = 0), TimeSpan.FromSeconds 5.0)
+                    SpinWait.SpinUntil((fun () -> store.Current.Frozen.Length = 0), TimeSpan.FromSeconds 30.0)
                     |> Expect.isTrue "flushed with another file"
 
                     read store |> Expect.equal "what was written" (Map.ofList [ 1, "one"B ])
@@ -305,7 +305,7 @@ let tests =
 
                 use store = machine.OpenStore Durability.Sync
                 hasFailed |> Expect.isTrue "it failed"
-                machine.Clock.Advance(TimeSpan.FromSeconds 10.0)
+                machine.Clock.Advance(TimeSpan.FromSeconds 30.0)
                 machine.Clock.RunTimers() |> Expect.isTrue "it is tried again"
 
                 store.Write(WriteBatch().Put(ReadOnlySpan<byte> "key"B, ReadOnlySpan<byte> "value"B))
@@ -412,7 +412,7 @@ let tests =
             Expect.throwsT<StoreException> "the flush" (fun () -> store.Flush())
             isSeen <- true
 
-            SpinWait.SpinUntil((fun () -> not image.Names.IsEmpty), TimeSpan.FromSeconds 5.0)
+            SpinWait.SpinUntil((fun () -> not image.Names.IsEmpty), TimeSpan.FromSeconds 30.0)
             |> Expect.isTrue "tried again"
 
             for seed in 0..30 do
@@ -440,7 +440,7 @@ let tests =
 
             Expect.throwsT<StoreException> "the flush" (fun () -> store.Flush())
 
-            SpinWait.SpinUntil((fun () -> rewriteFailures >= 3), TimeSpan.FromSeconds 5.0)
+            SpinWait.SpinUntil((fun () -> rewriteFailures >= 3), TimeSpan.FromSeconds 30.0)
             |> Expect.isTrue "tried again"
 
             use after = openOn (SimulatedDisk(disk.Image.After Everything))

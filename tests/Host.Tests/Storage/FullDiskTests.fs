@@ -67,7 +67,7 @@ let private fullDisk (durability: Durability) (disk: string) =
      read store |> show |> Expect.equal "what is read" (show expected)
      File.Delete filler
 
-     SpinWait.SpinUntil((fun () -> (write store 7).IsNone), TimeSpan.FromSeconds 10.0)
+     SpinWait.SpinUntil((fun () -> (write store 7).IsNone), TimeSpan.FromSeconds 30.0)
      |> Expect.isTrue "writes come back by themselves")
 
     use store = openWith durability TimeProvider.System folder
@@ -135,7 +135,7 @@ let private fill (capacityBytes: int64) : bool =
             expect $"{label}, after the deletes" expected store
             disk.CapacityBytes <- capacityBytes + 400_000L
 
-            SpinWait.SpinUntil((fun () -> (change store [ Put(3, "back"B) ]).IsNone), TimeSpan.FromSeconds 5.0)
+            SpinWait.SpinUntil((fun () -> (change store [ Put(3, "back"B) ]).IsNone), TimeSpan.FromSeconds 30.0)
             |> Expect.isTrue $"{label}: puts come back"
 
             settle (fun _ -> false) label disk store

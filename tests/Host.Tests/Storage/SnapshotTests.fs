@@ -66,7 +66,7 @@ let private flushAll (store: Store) =
 let private isSettled (store: Store) () = store.Current.Frozen.Length = 0 && (nextPlan store).IsNone
 
 let private settle (store: Store) =
-    SpinWait.SpinUntil(isSettled store, TimeSpan.FromSeconds 20.0)
+    SpinWait.SpinUntil(isSettled store, TimeSpan.FromSeconds 60.0)
     |> Expect.isTrue "flushed and compacted"
 
 /// Key and value of each item that a walk of the range shows.
@@ -122,7 +122,7 @@ let private isClean (store: Store) (folder: string) () =
 let private expectClean (store: Store) (folder: string) =
     settle store
 
-    SpinWait.SpinUntil(isClean store folder, TimeSpan.FromSeconds 20.0)
+    SpinWait.SpinUntil(isClean store folder, TimeSpan.FromSeconds 60.0)
     |> Expect.isTrue $"everything is given back: %A{store.Statistics.Holds}, %A{tableFiles folder}, %A{tablesOf store}"
 
 let private throwsClosed (name: string) (action: unit -> unit) = Expect.throwsT<ObjectDisposedException> name action
@@ -239,7 +239,7 @@ let tests =
                 let kept () = set (tableFiles folder) - set (tablesOf store)
                 let isReclaimed () = Set.isSubset (kept ()) heldTables
 
-                SpinWait.SpinUntil(isReclaimed, TimeSpan.FromSeconds 20.0)
+                SpinWait.SpinUntil(isReclaimed, TimeSpan.FromSeconds 60.0)
                 |> Expect.isTrue $"the rest is reclaimed: %A{kept ()} are there, %A{heldTables} are held"
 
                 Expect.isFalse "some of its tables were replaced" (kept ()).IsEmpty

@@ -13,7 +13,7 @@ open LsmFs.Host.Tests.Folders
 open LsmFs.Simulation
 open LsmFs.Host.Tests.DiskScript
 
-let private soon = TimeSpan.FromSeconds 10.0
+let private soon = TimeSpan.FromSeconds 60.0
 
 /// Runs `body` on a thread of its own and fails when it does not end.
 let private ends (label: string) (body: unit -> unit) : unit =
