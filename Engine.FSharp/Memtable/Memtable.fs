@@ -55,8 +55,11 @@ type Memtable internal (tree: Tree, writer: TreeWriter, version: TreeVersion) =
     /// The newest entry of the key in this version, tombstones included. O(log n), no allocation.
     member _.TryFind(key: ReadOnlySpan<byte>) : Entry voption = tree.Find(&version, key)
 
+    /// Whether `Fetch` saves time: not in a tree so low that the processor's caches hold it.
+    member _.IsWorthFetching: bool = Sse.IsSupported && version.Height > Node.cachedHeight
+
     /// Has the processor fetch what `TryFind` will read for these keys, which stand in `text`. A lookup waits for memory several times, one after the
-    /// other; the waits of different keys pass side by side. Changes nothing else; O(log n) a key, no allocation.
+    /// other; the waits of different keys pass side by side. Changes nothing that is found; O(log n) a key, no allocation.
     member _.Fetch(text: ReadOnlySpan<byte>, keys: Span<ComingKey>) : unit =
         if Sse.IsSupported && version.Height >= 0 then
             for index in 0 .. keys.Length - 1 do

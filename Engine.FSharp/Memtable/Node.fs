@@ -40,6 +40,10 @@ module internal Node =
     [<Literal>]
     let childCountMax = 16
 
+    /// Levels of inner nodes in trees of some tens of thousands of keys: walking such a one twice costs more than waiting for the caches.
+    [<Literal>]
+    let cachedHeight = 3
+
     /// Bytes of a key block before its heads.
     [<Literal>]
     let keyBlockHeaderLength = 16

@@ -140,6 +140,9 @@ module Lookup =
         | ValueSome entry -> judge flush nowSeconds entry
         | ValueNone -> search snapshot key (KeyHash.compute key) 0 0
 
+    /// Whether keys that are known before their turn should be given to `fetch`.
+    let isWorthFetching (snapshot: Snapshot) : bool = snapshot.Active.IsWorthFetching
+
     /// Has the processor fetch what lookups of these keys, which stand in `text`, read first (`Memtable.Fetch`). A hint; no allocation.
     let fetch (snapshot: Snapshot) (text: ReadOnlySpan<byte>) (keys: Span<ComingKey>) : unit =
         snapshot.Active.Fetch(text, keys)

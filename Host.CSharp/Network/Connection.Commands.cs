@@ -28,7 +28,7 @@ internal sealed partial class Connection
     private int Execute(ReadOnlySpan<byte> input)
     {
         int consumed = 0;
-        int fetched = 0;
+        int fetched = loop.IsWorthFetching ? 0 : int.MaxValue;
 
         if (_passwords is not null && !TryAuthenticate(_passwords, input, ref consumed))
         {
@@ -155,7 +155,7 @@ internal sealed partial class Connection
                 _retrieval.KeysOffset = command.KeyOffset;
                 _retrieval.KeysLength = command.KeysLength;
                 _retrieval.Position = 0;
-                _retrieval.FetchedPosition = command.KeyLength == command.KeysLength ? command.KeysLength : 0;
+                _retrieval.FetchedPosition = command.KeyLength == command.KeysLength || !loop.IsWorthFetching ? command.KeysLength : 0;
                 _retrieval.ConsumedBytes = input.Length;
                 return true;
 

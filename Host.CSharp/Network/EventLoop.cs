@@ -100,6 +100,9 @@ internal abstract class EventLoop : IDisposable
     /// <summary>Keys that are looked for next; belongs to the connection that is being served.</summary>
     public ComingKey[] ComingKeys { get; } = new ComingKey[ComingCountMax];
 
+    /// <summary>Whether keys should be fetched ahead. Looked at without entering a snapshot: nothing is read but the shape of the newest one.</summary>
+    public bool IsWorthFetching => Lookup.isWorthFetching(_store.Current);
+
     /// <summary>Short replies of this turn.</summary>
     public ReplyBatch Replies { get; } = new();
 
