@@ -196,6 +196,9 @@ let tests =
 
         streamProperty "invariant 4: keys are 1 to 250 bytes without space and newline"
         <| fun (Stream bytes) (MutatedStream mutated) ->
+            // The others have arguments in their place.
+            let hasKeys (verb: Verb) = verb <> Verb.Stats && verb <> Verb.LruCrawler
+
             for bytes in [ bytes; mutated ] do
                 let mutable state = ParserState()
                 let mutable command = Unchecked.defaultof<Command>
@@ -203,8 +206,17 @@ let tests =
                 let mutable step = Parser.parse valueLengthMax &state (span rest) &command
 
                 while step.ConsumedBytes > 0 do
-                    if step.Kind = ParseStepKind.Parsed && command.Verb <> Verb.Stats && command.KeyLength > 0 then
-                        let keys = rest[command.KeyOffset .. command.KeyOffset + command.KeysLength - 1]
+                    if step.Kind = ParseStepKind.Parsed && hasKeys command.Verb && command.KeyLength > 0 then
+                        // What follows the key of a meta command are flags.
+                        let length =
+                            match command.Verb with
+                            | Verb.Get
+                            | Verb.Gets
+                            | Verb.Gat
+                            | Verb.Gats -> command.KeysLength
+                            | _ -> command.KeyLength
+
+                        let keys = rest[command.KeyOffset .. command.KeyOffset + length - 1]
                         let mutable position = 0
                         let mutable count = 0
                         let mutable key = (Parser.nextKey (span keys) &position).ToArray()
