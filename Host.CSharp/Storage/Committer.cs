@@ -31,7 +31,6 @@ internal sealed class Committer : IDisposable
     private readonly List<LogWriter> _unsynced = [];
     private LogWriter? _log;
     private long _committedBytes;
-    private long _mappedLogBytes;
     private readonly WritePacer _pacer;
     private int _busy;
     private volatile bool _stopping;
@@ -60,9 +59,6 @@ internal sealed class Committer : IDisposable
 
     /// <summary>Bytes of the entries committed so far. Any thread.</summary>
     internal long CommittedBytes => Volatile.Read(ref _committedBytes);
-
-    /// <summary>Bytes of log records that cost no call so far. Any thread.</summary>
-    internal long MappedLogBytes => Volatile.Read(ref _mappedLogBytes);
 
     /// <summary>Why no write is possible any more, or null.</summary>
     internal string? Poison => _poison;
@@ -297,11 +293,6 @@ internal sealed class Committer : IDisposable
             {
                 isLogged = true;
                 Volatile.Write(ref _committedBytes, _committedBytes + _context.WrittenBytes);
-                if (_log is { IsMapped: true })
-                {
-                    Volatile.Write(ref _mappedLogBytes, _mappedLogBytes + _context.FrameLength);
-                }
-
                 _store.PublishCommit(_context.CommitMemtable(), _context.Flush, _context.LastSequence);
                 _pacer.Written(_context.FrameLength);
             }

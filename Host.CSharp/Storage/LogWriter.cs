@@ -36,9 +36,6 @@ internal sealed class LogWriter : IDisposable
     /// <summary>Bytes of the whole frames in the file.</summary>
     internal long LengthBytes { get; private set; }
 
-    /// <summary>Whether the last append cost no call of the operating system.</summary>
-    internal bool IsMapped => _takesAhead && LengthBytes <= _takenBytes;
-
     /// <summary>Whether an unfinished append left something that is not cut off yet, or the disk may not know of the cut.</summary>
     internal bool HasUnsyncedCut { get; private set; }
 

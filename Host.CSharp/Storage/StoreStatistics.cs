@@ -59,12 +59,6 @@ public sealed record StoreStatistics
     /// <summary>Bytes of the log that is being written; 0 when there is none.</summary>
     public required long LogBytes { get; init; }
 
-    /// <summary>
-    /// Bytes of log records since the store was opened that were stored into memory of the page cache: the operating system's figures of what the process
-    /// has written are without them.
-    /// </summary>
-    public required long MappedLogBytes { get; init; }
-
     /// <summary>Bytes of the entries that were committed since the store was opened.</summary>
     public required long CommittedBytes { get; init; }
 
@@ -156,7 +150,6 @@ public sealed record StoreStatistics
             CommitReadCount = cache.CommitReadCount,
             CacheEvictionCount = cache.Cache.EvictionCount,
             LogBytes = committer.LogBytes,
-            MappedLogBytes = committer.MappedLogBytes,
             CommittedBytes = committer.CommittedBytes,
             Pressure = store.Pressure,
             FlushCount = counters.FlushCount,

@@ -16,9 +16,6 @@ internal interface IEngine : IDisposable
     /// <summary>Removes everything there is by the cheapest call the engine has for it, and returns when that is acknowledged.</summary>
     void RemoveEverything();
 
-    /// <summary>Bytes written to files since it was opened by storing into mapped memory, which the kernel does not count for the process.</summary>
-    long MappedWrittenBytes => 0;
-
     /// <summary>What the engine counts itself: totals since it was opened, and sizes.</summary>
     SortedDictionary<string, long> ReadCounters();
 }

@@ -27,8 +27,6 @@ internal sealed class LsmFsEngine : IEngine
 
     public string Setup { get; }
 
-    public long MappedWrittenBytes => _store.Statistics.MappedLogBytes;
-
     public IWriter CreateWriter() => new Writer(_store);
 
     public IReader CreateReader() => new Reader(_store);

@@ -303,13 +303,13 @@ internal sealed class PhaseRunner(IEngine engine, Settings settings, Dataset dat
     private void Measure(string name, TimeSpan? quietTime, Func<Func<PhaseResult, PhaseResult>> work)
     {
         var countersBefore = engine.ReadCounters();
-        var ioBefore = ReadIo();
+        var ioBefore = IoFigures.Read();
         var cpuBefore = Environment.CpuUsage.TotalTime;
         using var sampler = new Sampler(folder);
         var startedAt = Stopwatch.GetTimestamp();
         var complete = work();
         var seconds = Stopwatch.GetElapsedTime(startedAt).TotalSeconds;
-        var io = ReadIo() - ioBefore;
+        var io = IoFigures.Read() - ioBefore;
         var (settleSeconds, isUnsettled) = quietTime is { } time ? AwaitQuiet(time) : (0, false);
         var countersAfter = engine.ReadCounters();
         var result = complete(new PhaseResult
@@ -321,7 +321,7 @@ internal sealed class PhaseRunner(IEngine engine, Settings settings, Dataset dat
             CpuSeconds = (Environment.CpuUsage.TotalTime - cpuBefore).TotalSeconds,
             Io = io,
             SettleSeconds = settleSeconds,
-            SettleIo = ReadIo() - ioBefore - io,
+            SettleIo = IoFigures.Read() - ioBefore - io,
             IsUnsettled = isUnsettled,
             Samples = sampler.Stop(),
             Counters = new(countersAfter.ToDictionary(pair => pair.Key, pair => pair.Value - countersBefore.GetValueOrDefault(pair.Key)), StringComparer.Ordinal),
@@ -332,18 +332,12 @@ internal sealed class PhaseRunner(IEngine engine, Settings settings, Dataset dat
         Report.PrintPhase(result);
     }
 
-    private IoFigures ReadIo()
-    {
-        var figures = IoFigures.Read();
-        return figures with { WrittenBytes = figures.WrittenBytes + engine.MappedWrittenBytes };
-    }
-
     /// <summary>Waits until the process has written next to nothing for a while, and says when that began.</summary>
     private (double Seconds, bool IsUnsettled) AwaitQuiet(TimeSpan quietTime)
     {
         var startedAt = Stopwatch.GetTimestamp();
         var quietSince = TimeSpan.Zero;
-        var written = ReadIo().WrittenBytes;
+        var written = IoFigures.Read().WrittenBytes;
         while (true)
         {
             var elapsed = Stopwatch.GetElapsedTime(startedAt);
@@ -358,7 +352,7 @@ internal sealed class PhaseRunner(IEngine engine, Settings settings, Dataset dat
             }
 
             Thread.Sleep(500);
-            var now = ReadIo().WrittenBytes;
+            var now = IoFigures.Read().WrittenBytes;
             if (now - written > QuietBytes)
             {
                 quietSince = Stopwatch.GetElapsedTime(startedAt);

@@ -205,7 +205,7 @@ internal static class Suite
                     continue;
                 }
 
-                yield return Row("write amplification", phase => (phase.Io.WrittenBytes + phase.SettleIo.WrittenBytes) / (double)phase.UserWrittenBytes, "bytes given to the operating system, the log's included, for each byte of keys and values");
+                yield return Row("write amplification", phase => (phase.Io.WrittenBytes + phase.SettleIo.WrittenBytes) / (double)phase.UserWrittenBytes, "bytes given to the operating system for each byte of keys and values, the log's included; of LsmFs's log the zeros it is written over, which are more");
                 var liveBytes = SettingsOf(part.Key, scale).LiveBytes(1);
                 yield return Row("space / live data", phase => phase.Samples[^1].FolderBytes / (double)(phase.LiveCount * liveBytes), "of the folder, when background work had come to rest");
                 yield return Row("space / live data, at most", phase => phase.Samples.Max(sample => sample.FolderBytes) / (double)(phase.LiveCount * liveBytes), "of the folder, while writes came in");
