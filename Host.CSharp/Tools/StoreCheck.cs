@@ -24,7 +24,8 @@ internal sealed class StoreCheck
         _folder = folder;
         _print = print;
         _files = folder.Files();
-        _totalBytes = _files.Where(file => !file.IsReserve).Sum(SizeOf);
+        // Nobody reads the lock, which this process holds.
+        _totalBytes = _files.Where(file => !file.IsReserve && !file.IsLock).Sum(SizeOf);
         _progress = new Progress("checked", _totalBytes);
     }
 
