@@ -71,7 +71,8 @@ let private timeLeft (text: string) : string =
 
         match Array.tryFind near lives with
         | Some life -> string life
-        | None when near (latestExpiry - DateTimeOffset.UtcNow.ToUnixTimeSeconds() + 1L) -> "latest"
+        // The clock of a busy memcached is some seconds behind.
+        | None when near (latestExpiry - DateTimeOffset.UtcNow.ToUnixTimeSeconds() + 10L) -> "latest"
         | None -> text
     | _ -> text
 
