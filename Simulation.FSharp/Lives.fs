@@ -273,8 +273,14 @@ type internal Lives(run: Run, clients: Clients, steps: Steps) =
     let inspect () : unit =
         let lines = List<string>()
         use folder = DataFolder.OpenReadOnly(run.Disk.FileSystem, "/simulated")
+        let image = run.Disk.Image
 
-        let check = StoreCheck(folder, fun line -> lines.Add line)
+        let totalBytes =
+            image.Names
+            |> List.filter ((<>) (FileName.ofFile StoreFile.Reserve))
+            |> List.sumBy (fun name -> int64 (image.Read name).Length)
+
+        let check = StoreCheck(folder, totalBytes, fun line -> lines.Add line)
 
         if not (check.Run()) then
             run.Fail $"""when the store was closed, a check found {String.concat "; " lines}"""

@@ -1,4 +1,5 @@
 using LsmFs.Cli;
+using LsmFs.Engine;
 
 namespace LsmFs.Host;
 
@@ -13,6 +14,10 @@ internal static class CheckCommand
     {
         using var folder = DataFolder.OpenReadOnly(FileSystem.OfOperatingSystem, options.DataFolder);
         ToolCommand.RequireStore(folder);
-        return new StoreCheck(folder, Console.Out.WriteLine).Run() ? ExitCode.Success : ExitCode.Failure;
+        var totalBytes = folder.Files().Where(file => !file.IsReserve).Sum(file => SizeOf(folder, file));
+        return new StoreCheck(folder, totalBytes, Console.Out.WriteLine).Run() ? ExitCode.Success : ExitCode.Failure;
     }
+
+    // By its name: one that cannot be opened is for the check to tell.
+    private static long SizeOf(DataFolder folder, StoreFile file) => new FileInfo(Path.Combine(folder.Path, FileName.ofFile(file))).Length;
 }

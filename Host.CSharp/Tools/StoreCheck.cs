@@ -18,15 +18,17 @@ internal sealed class StoreCheck
     private int _logCount;
     private long _entryCount;
 
-    /// <summary>A check of the store in a folder, which tells each finding, and at last what it has read, to <paramref name="print"/>.</summary>
-    internal StoreCheck(DataFolder folder, Action<string> print)
+    /// <summary>
+    /// A check of the store in a folder, whose files have <paramref name="totalBytes"/> without the reserve. It tells each finding, and at last what it has read,
+    /// to <paramref name="print"/>.
+    /// </summary>
+    internal StoreCheck(DataFolder folder, long totalBytes, Action<string> print)
     {
         _folder = folder;
         _print = print;
         _files = folder.Files();
-        // Nobody reads the lock, which this process holds.
-        _totalBytes = _files.Where(file => !file.IsReserve && !file.IsLock).Sum(SizeOf);
-        _progress = new Progress("checked", _totalBytes);
+        _totalBytes = totalBytes;
+        _progress = new Progress("checked", totalBytes);
     }
 
     /// <summary>Checks everything; whether the store is whole.</summary>
@@ -129,12 +131,6 @@ internal sealed class StoreCheck
                 Report([Finding.NewAside(new Corruption(FileName.ofFile(StoreFile.NewDecisions(number)), 0, $"it cannot be read: {cause.Message}"))]);
             }
         }
-    }
-
-    private long SizeOf(StoreFile file)
-    {
-        using var handle = _folder.OpenRead(file);
-        return handle.LengthBytes;
     }
 
     private void Report(IEnumerable<Finding> findings)
