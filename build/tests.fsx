@@ -70,6 +70,10 @@ let runTests (arguments: string list) (project: string) : TestCounts =
 
         for case in failed do
             printfn $"FAILED: {nameOf case}"
+            // What the end of a long output is searched for.
+            case.Elements()
+            |> Seq.choose (fun outcome -> Option.ofObj (outcome.Attribute(XName.Get "message")))
+            |> Seq.iter (fun message -> printfn $"    {message.Value}")
 
         {
             Passed = cases.Length - skipped.Length - failed.Length

@@ -20,13 +20,6 @@ let private writeCertificate (name: string) (certificatePath: string) (keyPath: 
     File.WriteAllText(certificatePath, certificate.ExportCertificatePem())
     File.WriteAllText(keyPath, key.ExportPkcs8PrivateKeyPem())
 
-/// Waits until the log has this many lines with these words.
-let private awaitLog (server: ServerProcess) (words: string) (count: int) =
-    let lines () = server.Errors |> List.filter (fun line -> line.Contains words) |> List.length
-
-    if not (SpinWait.SpinUntil((fun () -> lines () >= count), 20_000)) then
-        failtest $"{count} lines with '{words}': {server.Errors}"
-
 let private attempt (server: ServerProcess) (credential: string) : string =
     use client = new TextClient(server.Port)
     client.Store("set any 0 0", credential)
@@ -40,12 +33,12 @@ let private passwords () =
     Expect.equal (attempt server "foo bar") "STORED" "the right one"
     File.WriteAllText(path, "foo:new\n")
     server.Send Signal.HangUp
-    awaitLog server "Passwords were read again" 1
+    server.AwaitErrors("Passwords were read again", 1)
     Expect.equal (attempt server "foo bar") "CLIENT_ERROR authentication failure" "the old password"
     Expect.equal (attempt server "foo new") "STORED" "the new one"
     File.WriteAllText(path, "junk\n")
     server.Send Signal.HangUp
-    awaitLog server "The passwords stay as they were" 1
+    server.AwaitErrors("The passwords stay as they were", 1)
     Expect.equal (attempt server "foo new") "STORED" "as it was"
     server.StopCleanly()
 
@@ -81,11 +74,11 @@ let private certificates () =
     Expect.equal (subject server) "CN=first" "at first"
     writeCertificate "second" chain key
     server.Send Signal.HangUp
-    awaitLog server "Certificates were read again" 1
+    server.AwaitErrors("Certificates were read again", 1)
     Expect.equal (subject server) "CN=second" "the new one"
     File.WriteAllText(chain, "junk")
     server.Send Signal.HangUp
-    awaitLog server "The certificates stay as they were" 1
+    server.AwaitErrors("The certificates stay as they were", 1)
     Expect.equal (subject server) "CN=second" "as it was"
     server.StopCleanly()
 

@@ -77,7 +77,7 @@ let private underLoad () =
         for round in 1..5 do
             let goal = round * 200
 
-            SpinWait.SpinUntil((fun () -> Array.forall (fun count -> count >= goal) acknowledged), 20_000)
+            SpinWait.SpinUntil((fun () -> Array.forall (fun count -> count >= goal) acknowledged), 30_000)
             |> ignore
 
             let before = Array.init 2 (fun writer -> Volatile.Read &acknowledged[writer])

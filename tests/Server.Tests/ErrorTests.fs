@@ -116,6 +116,7 @@ let private opensTornLog (tear: string -> unit) (isLastKeyThere: bool) () =
         tear file
         use server = ServerProcess.Start folder
 
+        // Said before the line that it serves.
         Expect.exists
             server.Errors
             (fun line -> line.Contains " warning: " && line.Contains(nameOf file) && line.Contains "cut")
@@ -174,7 +175,7 @@ let private blockDamage (offsetOf: byte[] -> int) (mostKeys: int) () =
 
         let index, _ = unreadable.Head
         Expect.stringStarts (client.Ask $"append key-{index} 0 0 1\r\nx") "SERVER_ERROR" "a write that needs the value"
-        Expect.exists server.Errors (fun line -> line.Contains(nameOf (table folder))) "the log names the file"
+        server.AwaitErrors(nameOf (table folder), 1)
         Expect.isFalse (server.Errors |> List.exists (fun line -> line.StartsWith "   at ")) "no stack trace"
         Expect.equal (client.Ask $"set key-{index} 0 0 1\r\nx") "STORED" "a write that does not"
         Expect.equal (client.TryGetText $"key-{index}") (Some "x") "its value")

@@ -286,7 +286,7 @@ let private withstands (name: string) (attack: Attack) : Test =
             Expect.isLessThan (peak - before) growthBytesMax "growth in bytes"
 
             let areGone () = statistic clients[0] "curr_connections" = connections
-            Expect.isTrue (SpinWait.SpinUntil(areGone, 10_000)) "no connection of theirs is left"
+            Expect.isTrue (SpinWait.SpinUntil(areGone, 30_000)) "no connection of theirs is left"
 
             use late = new TextClient(server.Port)
             Expect.stringStarts (late.Ask "version") "VERSION " "there is room for others again"

@@ -21,7 +21,7 @@ module private Libc =
 let private nobody = 65534
 
 let private eventually (what: string) (condition: unit -> bool) =
-    Expect.isTrue (SpinWait.SpinUntil(condition, 20_000)) what
+    Expect.isTrue (SpinWait.SpinUntil(condition, 30_000)) what
 
 let private isRunning (processId: int) = Directory.Exists $"/proc/{processId}"
 
@@ -186,7 +186,7 @@ let private hangup () =
 
 let private connect (path: string) =
     let socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified)
-    socket.ReceiveTimeout <- 10_000
+    socket.ReceiveTimeout <- 30_000
     socket.Connect(UnixDomainSocketEndPoint path)
     socket
 

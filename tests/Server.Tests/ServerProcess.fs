@@ -6,6 +6,7 @@ open System.Diagnostics
 open System.IO
 open System.Runtime.InteropServices
 open System.Text.RegularExpressions
+open System.Threading
 open System.Threading.Tasks
 open Expecto
 
@@ -169,8 +170,15 @@ type ServerProcess private (child: Process) =
     /// The number of the process.
     member _.Id: int = child.Id
 
-    /// What it has said on stderr so far.
+    /// What it has said on stderr so far: after an answer, the line about it may still be on its way.
     member _.Errors: string list = List.ofSeq errors
+
+    /// Returns when it has said `count` lines on stderr with these words; fails when it does not within half a minute.
+    member server.AwaitErrors(words: string, count: int) : unit =
+        let isSaid () = (server.Errors |> List.filter _.Contains(words)).Length >= count
+
+        if not (SpinWait.SpinUntil(isSaid, 30_000)) then
+            failtest $"{count} lines with '{words}': {server.Errors}"
 
     member _.HasExited: bool = child.HasExited
 
@@ -201,7 +209,7 @@ type ServerProcess private (child: Process) =
             failtest $"the server does not stop: {server.Errors}"
 
         let elapsed = watch.Elapsed
-        exited.Task.Wait(TimeSpan.FromSeconds 5.) |> ignore
+        exited.Task.Wait(TimeSpan.FromSeconds 30.) |> ignore
         struct (child.ExitCode, elapsed)
 
     /// Stops the program with SIGTERM and expects it to end well.

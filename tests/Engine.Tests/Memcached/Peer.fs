@@ -40,7 +40,7 @@ type PeerConnection(port: int) =
     let client = new TcpClient()
     do client.Connect(IPAddress.Loopback, port)
     let stream = client.GetStream()
-    do stream.ReadTimeout <- 10_000
+    do stream.ReadTimeout <- 30_000
     do client.NoDelay <- true
     let buffer: byte[] = Array.zeroCreate 65536
 

@@ -156,8 +156,8 @@ type TlsClient(port: int, habits: Habits) =
 
     do
         client.NoDelay <- true
-        client.ReceiveTimeout <- 10_000
-        client.SendTimeout <- 10_000
+        client.ReceiveTimeout <- 30_000
+        client.SendTimeout <- 30_000
         client.Connect(IPEndPoint(IPAddress.Loopback, port))
 
     let inner: Stream =

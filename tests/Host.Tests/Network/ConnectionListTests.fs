@@ -60,7 +60,7 @@ let private awaitState (asker: Client) (client: Client) (state: string) =
         last <- (find asker client)["state"]
         last = state
 
-    Expect.isTrue (SpinWait.SpinUntil(isThere, 10_000)) $"the state should be {state}, is {last}"
+    Expect.isTrue (SpinWait.SpinUntil(isThere, 30_000)) $"the state should be {state}, is {last}"
 
 let private states (setting: Setting) =
     let clock = TestClock()
@@ -123,7 +123,7 @@ let private kinds (setting: Setting) =
     use local = new Client(UnixDomainSocketEndPoint path)
     served.AwaitConnectionCount 3
     let isThere () = (ask anyone |> byDescriptor).Count = 6
-    Expect.isTrue (SpinWait.SpinUntil(isThere, 10_000)) "three connections and three listeners"
+    Expect.isTrue (SpinWait.SpinUntil(isThere, 30_000)) "three connections and three listeners"
     Expect.equal (find anyone anyone).["listen_addr"] $"tcp:127.0.0.1:{served.Port}" "the address that was called"
     Expect.equal (find anyone six).["listen_addr"] $"tcp6:[::1]:{port6}" "IPv6"
     Expect.equal (find anyone local).["listen_addr"] $"unix:{path}" "a path"
@@ -144,7 +144,7 @@ let private many (setting: Setting) =
     use asker = new Client(served.Port)
     let clients = [| for _ in 1..1500 -> new Client(served.Port) |]
     let isThere () = List.length (ask asker) = 3 + 4 * 1501
-    Expect.isTrue (SpinWait.SpinUntil(isThere, 20_000)) "all are listed"
+    Expect.isTrue (SpinWait.SpinUntil(isThere, 30_000)) "all are listed"
     let addresses = Set [ for lines in (ask asker |> byDescriptor).Values -> lines["addr"] ]
 
     for client in clients do

@@ -81,7 +81,7 @@ type ColdServer(setting: Setting, cacheSizeBytes: int64) =
     member server.AwaitReads(count: int) =
         Expect.isTrue
             $"%d{count} reads should have begun, %d{server.ReadCount} have"
-            (SpinWait.SpinUntil((fun () -> server.ReadCount >= count), 10_000))
+            (SpinWait.SpinUntil((fun () -> server.ReadCount >= count), 30_000))
 
     interface IDisposable with
         member _.Dispose() =
@@ -266,7 +266,7 @@ let private closedWhileWaiting (setting: Setting) =
     server.LetGo()
     other.Expect("get k0100\r\n", value 100 + "END\r\n")
 
-    Expect.isTrue "the closed ones are gone" (SpinWait.SpinUntil((fun () -> server.Server.ConnectionCount = 1), 10_000))
+    Expect.isTrue "the closed ones are gone" (SpinWait.SpinUntil((fun () -> server.Server.ConnectionCount = 1), 30_000))
 
 let private halfClosedWhileWaiting (setting: Setting) =
     use server = cold setting

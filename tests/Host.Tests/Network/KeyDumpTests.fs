@@ -28,7 +28,7 @@ let private manyCount = 200_000
 
 let private awaitNoHolds (served: Served) =
     let isFree () = served.Store.Statistics.Holds.Count = 0
-    Expect.isTrue (SpinWait.SpinUntil(isFree, 10_000)) "the snapshots are given back"
+    Expect.isTrue (SpinWait.SpinUntil(isFree, 30_000)) "the snapshots are given back"
 
 /// Reads to the line that ends a list, at most `count` bytes at a time.
 let private readList (client: Client) (finish: string) (count: int) (pause: unit -> unit) : string =

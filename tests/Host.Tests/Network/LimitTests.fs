@@ -11,7 +11,7 @@ open LsmFs.Host
 open LsmFs.Host.Tests.Served
 
 let private eventually (what: string) (condition: unit -> bool) =
-    Expect.isTrue (SpinWait.SpinUntil(condition, 10_000)) what
+    Expect.isTrue (SpinWait.SpinUntil(condition, 30_000)) what
 
 let private figure (served: Served) (name: string) =
     served.Server.Statistics() |> Seq.find (fun entry -> entry.Key = name) |> _.Value

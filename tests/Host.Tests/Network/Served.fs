@@ -127,7 +127,7 @@ type Served(setting: Setting, restrictions: Restrictions) =
         let isThere () = server.ConnectionCount = count
 
         Expect.isTrue
-            (SpinWait.SpinUntil(isThere, 10_000))
+            (SpinWait.SpinUntil(isThere, 30_000))
             $"the server should have %d{count} connections, has %d{server.ConnectionCount}"
 
     interface IDisposable with
@@ -151,8 +151,8 @@ type Client(endPoint: EndPoint) =
         if isTcp then
             socket.NoDelay <- true
 
-        socket.ReceiveTimeout <- 10_000
-        socket.SendTimeout <- 10_000
+        socket.ReceiveTimeout <- 30_000
+        socket.SendTimeout <- 30_000
         socket.Connect endPoint
 
     new(port: int) = new Client(IPEndPoint(IPAddress.Loopback, port))
