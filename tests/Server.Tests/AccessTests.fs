@@ -33,12 +33,12 @@ let private passwords () =
     Expect.equal (attempt server "foo bar") "STORED" "the right one"
     File.WriteAllText(path, "foo:new\n")
     server.Send Signal.HangUp
-    server.AwaitErrors("Passwords were read again", 1)
+    server.AwaitError("Passwords were read again")
     Expect.equal (attempt server "foo bar") "CLIENT_ERROR authentication failure" "the old password"
     Expect.equal (attempt server "foo new") "STORED" "the new one"
     File.WriteAllText(path, "junk\n")
     server.Send Signal.HangUp
-    server.AwaitErrors("The passwords stay as they were", 1)
+    server.AwaitError("The passwords stay as they were")
     Expect.equal (attempt server "foo new") "STORED" "as it was"
     server.StopCleanly()
 
@@ -74,11 +74,11 @@ let private certificates () =
     Expect.equal (subject server) "CN=first" "at first"
     writeCertificate "second" chain key
     server.Send Signal.HangUp
-    server.AwaitErrors("Certificates were read again", 1)
+    server.AwaitError("Certificates were read again")
     Expect.equal (subject server) "CN=second" "the new one"
     File.WriteAllText(chain, "junk")
     server.Send Signal.HangUp
-    server.AwaitErrors("The certificates stay as they were", 1)
+    server.AwaitError("The certificates stay as they were")
     Expect.equal (subject server) "CN=second" "as it was"
     server.StopCleanly()
 

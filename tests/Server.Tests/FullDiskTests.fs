@@ -152,7 +152,7 @@ let private readOnlyDisk (disk: string) : unit =
 
     Expect.equal (client.Store("set new 0 0", "value"B)) "SERVER_ERROR the disk is read-only" "a value"
     Expect.equal (client.TryGetText "kept") (Some "value") "reads go on"
-    server.AwaitErrors("writes are refused: Read-only", 1)
+    server.AwaitError("writes are refused: Read-only")
     let told = server.Errors |> List.filter _.Contains("writes are refused: Read-only")
     Expect.equal told.Length 1 $"told once: {server.Errors}"
     server.Kill()

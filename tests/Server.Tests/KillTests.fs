@@ -12,9 +12,9 @@ open Expecto
 let private workerCount = 6
 
 // On a machine that does other things too: an order of magnitude above what is usual.
-let private restartTimeMax = TimeSpan.FromSeconds 30.
+let private restartTimeMax = TimeSpan.FromSeconds 10.
 
-let private stopTimeMax = TimeSpan.FromSeconds 15.
+let private stopTimeMax = TimeSpan.FromSeconds 5.
 
 let private setting (name: string) : int option =
     match Int32.TryParse(Environment.GetEnvironmentVariable name) with

@@ -173,12 +173,10 @@ type ServerProcess private (child: Process) =
     /// What it has said on stderr so far: after an answer, the line about it may still be on its way.
     member _.Errors: string list = List.ofSeq errors
 
-    /// Returns when it has said `count` lines on stderr with these words; fails when it does not within half a minute.
-    member server.AwaitErrors(words: string, count: int) : unit =
-        let isSaid () = (server.Errors |> List.filter _.Contains(words)).Length >= count
-
-        if not (SpinWait.SpinUntil(isSaid, 30_000)) then
-            failtest $"{count} lines with '{words}': {server.Errors}"
+    /// Returns when it has said a line on stderr with these words; fails when it does not within half a minute.
+    member server.AwaitError(words: string) : unit =
+        if not (SpinWait.SpinUntil((fun () -> server.Errors |> List.exists _.Contains(words)), 30_000)) then
+            failtest $"no line with '{words}': {server.Errors}"
 
     member _.HasExited: bool = child.HasExited
 

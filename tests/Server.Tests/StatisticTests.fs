@@ -189,7 +189,7 @@ let private verbosity () : unit =
     Expect.equal (client.Ask "verbosity 1") "OK" "from now on"
     Expect.equal (statistics client "settings" |> Map.find "verbosity") "1" "its level"
     fill ()
-    server.AwaitErrors("flushed a memtable", 1)
+    server.AwaitError("flushed a memtable")
     Expect.equal (client.Ask "verbosity 100") "OK" "more than there is"
     Expect.equal (statistics client "settings" |> Map.find "verbosity") "2" "is the most"
 

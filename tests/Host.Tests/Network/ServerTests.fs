@@ -202,7 +202,7 @@ let private stopAnswers (setting: Setting) =
     Expect.equal (text (busy.Receive 8)) "STORED\r\n" "the first reply"
     let watch = Stopwatch.StartNew()
     served.Server.StopAsync().Wait()
-    Expect.isLessThan watch.ElapsedMilliseconds 4500L "milliseconds to stop when everybody reads"
+    Expect.isLessThan watch.ElapsedMilliseconds 2500L "milliseconds to stop when everybody reads"
 
     Expect.equal
         (text (busy.ReceiveToEnd()))
@@ -224,7 +224,7 @@ let private stopIsBounded (setting: Setting) =
     Thread.Sleep 100
     let watch = Stopwatch.StartNew()
     served.Server.StopAsync().Wait()
-    Expect.isLessThan watch.ElapsedMilliseconds 20_000L "milliseconds to stop when a client does not read"
+    Expect.isLessThan watch.ElapsedMilliseconds 8000L "milliseconds to stop when a client does not read"
     Expect.equal served.Server.ConnectionCount 0 "connections after the stop"
 
 let private allocations (setting: Setting) =
