@@ -9,13 +9,14 @@ namespace LsmFs.Embedded;
 internal static class Suite
 {
     public const string Help = """
-        LsmFs.Embedded --results FILE: rows beside RocksDB and ZoneTree, as JSON; about 12 minutes
+        LsmFs.Embedded --results FILE: rows beside RocksDB and ZoneTree, as JSON; about 16 minutes
 
           --results FILE         where they go
           --out FILE             the same as a table
-          --parts LIST           default fill,memory,large,overwrite; rows of the other parts that FILE has from the same commit stay
-          --rounds N             default 3; of overwrite one, since it takes minutes
-          --engines LIST         default lsmfs,rocksdb,zonetree; overwrite is for the first two
+          --parts LIST           default fill,memory,large,overwrite,uncompressed (overwriting once more); rows of the other parts that FILE has from the same
+                                 commit stay
+          --rounds N             default 3; of overwriting one, since it takes minutes
+          --engines LIST         default lsmfs,rocksdb,zonetree; overwriting is for the first two
           --scale F              default 1: keys, budgets and seconds of each row, times this
           --quick                scale 0.05, one round
           --folder FOLDER        where the stores live meanwhile, default TMPDIR
@@ -25,8 +26,9 @@ internal static class Suite
     public const string Memory = "memory";
     public const string Large = "large";
     public const string Overwrite = "overwrite";
+    public const string Uncompressed = "uncompressed";
 
-    private static readonly string[] AllParts = [Fill, Memory, Large, Overwrite];
+    private static readonly string[] AllParts = [Fill, Memory, Large, Overwrite, Uncompressed];
 
     /// <summary>False when a value was wrong.</summary>
     public static bool Run(Arguments arguments)
@@ -47,9 +49,9 @@ internal static class Suite
         {
             foreach (var part in parts)
             {
-                for (var round = 0; round < (part == Overwrite ? 1 : roundCount); round++)
+                for (var round = 0; round < (IsOverwriting(part) ? 1 : roundCount); round++)
                 {
-                    foreach (var engine in engines.Where(engine => part != Overwrite || engine != EngineProcess.ZoneTree))
+                    foreach (var engine in engines.Where(engine => !IsOverwriting(part) || engine != EngineProcess.ZoneTree))
                     {
                         runs.Add((part, round, EngineProcess.RunPart(engine, part, SettingsOf(part, scale), folder, [])));
                     }
@@ -105,14 +107,17 @@ internal static class Suite
                 phases.On(settings, runner => Read(runner, "10 times larger than memory", isMixed: false));
                 break;
             default:
+                var suffix = settings.IsCompressed ? "" : ", no compression";
                 phases.On(settings, runner =>
                 {
-                    runner.Load("load for overwrite");
-                    runner.Overwrite("overwrite, sustained");
+                    runner.Load($"load for overwrite{suffix}");
+                    runner.Overwrite($"overwrite, sustained{suffix}");
                 });
                 break;
         }
     }
+
+    private static bool IsOverwriting(string part) => part is Overwrite or Uncompressed;
 
     private static void Read(PhaseRunner runner, string where, bool isMixed)
     {
@@ -142,7 +147,13 @@ internal static class Suite
             Fill => settings with { KeyCount = 3_000_000, MemoryBudgetBytes = 256L << 20, SettleSeconds = 1 },
             Memory => settings with { KeyCount = 1_000_000, MemoryBudgetBytes = 512L << 20 },
             Large => settings with { KeyCount = 5_000_000, MemoryBudgetBytes = 58L << 20 },
-            _ => settings with { KeyCount = 10_000_000, MemoryBudgetBytes = 128L << 20, OverwriteSeconds = Math.Max(1, 90 * scale) },
+            _ => settings with
+            {
+                KeyCount = 10_000_000,
+                MemoryBudgetBytes = 128L << 20,
+                IsCompressed = part == Overwrite,
+                OverwriteSeconds = Math.Max(1, (part == Overwrite ? 90 : 60) * scale),
+            },
         };
         return settings with
         {
@@ -154,8 +165,9 @@ internal static class Suite
     private static string Conditions(double scale)
     {
         string Of(string part) => SettingsOf(part, scale) is var settings ? $"{settings.KeyCount:N0} keys in {settings.MemoryBudgetBytes >> 20} MiB" : "";
+        string Seconds(string part) => FormattableString.Invariant($"{SettingsOf(part, scale).OverwriteSeconds:G3} s");
         return FormattableString.Invariant(
-            $"Keys of 16 bytes, random values of 100 without compression, checksums on, each put given to the operating system before it returns and none synced. Fill: {Of(Fill)}; in memory: {Of(Memory)}; larger: {Of(Large)}, through the page cache; overwrite: {Of(Overwrite)}. Every value read is compared byte for byte, and making keys, values and comparisons counts for all alike.");
+            $"Keys of 16 bytes, random values of 100, checksums on, each put given to the operating system before it returns and none synced. Fill: {Of(Fill)}; in memory: {Of(Memory)}; larger: {Of(Large)}, through the page cache; overwrite: {Of(Overwrite)}. Tables are compressed with LZ4 in both engines for \"load for overwrite\" and \"overwrite, sustained\" ({Seconds(Overwrite)}), which leaves random values as they are and makes keys and headers smaller; they are not compressed in either engine for the rows that say \"no compression\" ({Seconds(Uncompressed)}), nor for any other. Every value read is compared byte for byte, and making keys, values and comparisons counts for all alike.");
     }
 
     private static IEnumerable<ResultRow> RowsOf(List<(string Part, int Round, RunResult Run)> runs, double scale)
@@ -200,7 +212,7 @@ internal static class Suite
                     yield return Row("CPU µs/operation", phase => phase.CpuSeconds * 1e6 / phase.Writes?.Count, "of the process, background work included");
                 }
 
-                if (part.Key != Overwrite || first.Writes is null)
+                if (!IsOverwriting(part.Key) || first.Writes is null)
                 {
                     continue;
                 }
