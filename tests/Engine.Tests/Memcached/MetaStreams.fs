@@ -4,6 +4,7 @@ module LsmFs.Engine.Tests.MetaStreams
 open System
 open LsmFs.Engine.Tests.ClassicStreams
 open LsmFs.Engine.Tests.Replies
+open LsmFs.Engine.Tests.Words
 
 /// Keys in base64, with what they are: some are plain keys too, one has a space in it, and the last ones are spelled in ways that a reader must not mind.
 let private encodedKeys = [| "YQ=="; "Yg=="; "Zm9v"; "AAEC/w=="; "YSBi"; "bm9yZXBseQ==" |]
