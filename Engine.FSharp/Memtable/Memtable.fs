@@ -20,51 +20,90 @@ type ComingKey = {
 
     static member At(offset: int, length: int) : ComingKey = { Offset = offset; Length = length; Leaf = 0u }
 
-/// The newest writes in key order, in memory: a persistent B+tree whose nodes and entries lie in an arena. An object is an immutable version:
-/// whoever holds it never sees it change. Versions of one memtable share its arena. Readers on any thread, one writer at a time, no locks;
-/// a version is handed to other threads by a release write, such as `Volatile.Write`.
+/// The trunk of a tree, with the tree and its writer: all that versions of one memtable share.
+[<Sealed; AllowNullLiteral>]
+type internal MemtableTrunk(tree: Tree, writer: TreeWriter, height: int, forks: Fork) =
+    inherit TreeTrunk(height, forks)
+    member _.Tree: Tree = tree
+    member _.Writer: TreeWriter = writer
+
+/// The newest writes in key order, in memory: a persistent B+tree whose nodes and entries lie in an arena. A value is an immutable version:
+/// whoever holds it never sees it change. Versions of one memtable share its arena. Readers on any thread, one writer at a time, no locks.
+/// A version has several words, a struct so that what holds it is all that a commit makes: it is handed to other threads inside of an object
+/// (a `Snapshot` is one), by a release write such as `Volatile.Write`. The default value is empty, and takes no writes.
 ///
 /// Leaves have room to append to, and a version shows of them what is not newer than itself. (Leaves with an unsorted tail: Chen and Jin,
 /// "Persistent B+-Trees in Non-Volatile Main Memory", VLDB 2015. Path copying: Driscoll et al., "Making Data Structures Persistent", 1989.)
-[<Sealed>]
-type Memtable internal (tree: Tree, writer: TreeWriter, version: TreeVersion) =
+[<Struct; IsReadOnly; NoEquality; NoComparison>]
+type Memtable =
+    val private trunk: MemtableTrunk
+    val private version: TreeVersion
+
+    internal new(trunk: MemtableTrunk, version: TreeVersion) = { trunk = trunk; version = version }
 
     /// An empty memtable that will take its memory from the pool. The pool must not be used by another thread while this one is written to.
     static member Create(pool: ChunkPool) : Memtable =
         let tree = Tree pool
-        Memtable(tree, TreeWriter tree, TreeVersion.Empty)
+        Memtable(MemtableTrunk(tree, TreeWriter tree, -1, null), TreeVersion.Empty)
 
-    member internal _.Tree: Tree = tree
-    member internal _.Version: TreeVersion = version
+    /// The trunk, which the default value does not have. Throws `InvalidOperationException`.
+    member internal memtable.Trunk: MemtableTrunk =
+        if isNull memtable.trunk then
+            invalidOp "this memtable was not made by Memtable.Create"
 
-    /// Another version of the same memtable.
-    member internal _.Next(next: TreeVersion) : Memtable = Memtable(tree, writer, next)
+        memtable.trunk
+
+    member internal memtable.Tree: Tree = memtable.Trunk.Tree
+    member internal memtable.Version: TreeVersion = memtable.version
+    member internal memtable.Limit: uint64 = memtable.version.Limit
+
+    /// The version that the writer has just made of this one, or of another of the same memtable.
+    member internal memtable.Next(next: TreeVersion) : Memtable =
+        let trunk = memtable.trunk
+        let writer = trunk.Writer
+
+        if writer.Height = trunk.Height && obj.ReferenceEquals(writer.Forks, trunk.Forks) then
+            Memtable(trunk, next)
+        else
+            Memtable(MemtableTrunk(trunk.Tree, writer, writer.Height, writer.Forks), next)
 
     /// Whether both are versions of the same memtable: their entries lie in one arena.
-    member _.SharesArena(other: Memtable) : bool = obj.ReferenceEquals(tree, other.Tree)
+    member memtable.SharesArena(other: Memtable) : bool = obj.ReferenceEquals(memtable.Tree, other.Tree)
 
     /// Whether no entry was ever put.
-    member _.IsEmpty: bool = version.Height < 0
+    member memtable.IsEmpty: bool = isNull memtable.trunk || memtable.trunk.Height < 0
 
     /// Memory taken by the arena for all versions and the open batch, in bytes. The writer's to ask.
-    member _.SizeBytes: int64 = tree.SizeBytes
+    member memtable.SizeBytes: int64 =
+        if isNull memtable.trunk then
+            0L
+        else
+            memtable.trunk.Tree.SizeBytes
 
     /// The largest sequence number in this version; zero when it is empty.
-    member _.LastSequence: SequenceNumber = SequenceNumber version.Limit
+    member memtable.LastSequence: SequenceNumber = SequenceNumber memtable.version.Limit
 
     /// The newest entry of the key in this version, tombstones included. O(log n), no allocation.
-    member _.TryFind(key: ReadOnlySpan<byte>) : Entry voption = tree.Find(&version, key)
+    member memtable.TryFind(key: ReadOnlySpan<byte>) : Entry voption =
+        if isNull memtable.trunk then
+            ValueNone
+        else
+            memtable.trunk.Tree.Find(memtable.trunk, &memtable.version, key)
 
     /// Whether `Fetch` saves time: not in a tree so low that the processor's caches hold it.
-    member _.IsWorthFetching: bool = Sse.IsSupported && version.Height > Node.cachedHeight
+    member memtable.IsWorthFetching: bool =
+        Sse.IsSupported && not (isNull memtable.trunk) && memtable.trunk.Height > Node.cachedHeight
 
     /// Has the processor fetch what `TryFind` will read for these keys, which stand in `text`. A lookup waits for memory several times, one after the
     /// other; the waits of different keys pass side by side. Changes nothing that is found; O(log n) a key, no allocation.
-    member _.Fetch(text: ReadOnlySpan<byte>, keys: Span<ComingKey>) : unit =
-        if Sse.IsSupported && version.Height >= 0 then
+    member memtable.Fetch(text: ReadOnlySpan<byte>, keys: Span<ComingKey>) : unit =
+        if Sse.IsSupported && not memtable.IsEmpty then
+            let trunk = memtable.trunk
+            let tree = trunk.Tree
+
             for index in 0 .. keys.Length - 1 do
                 let key = &keys[index]
-                key.Leaf <- tree.FetchLeaf(&version, text.Slice(key.Offset, key.Length))
+                key.Leaf <- tree.FetchLeaf(trunk, &memtable.version, text.Slice(key.Offset, key.Length))
 
             for index in 0 .. keys.Length - 1 do
                 let key = &keys[index]
@@ -74,22 +113,21 @@ type Memtable internal (tree: Tree, writer: TreeWriter, version: TreeVersion) =
     /// and its sequence numbers and memory are used again. Extending a version that is not the newest forks off it. The writer's to call.
     /// Throws `InvalidOperationException` after `Recycle`.
     member memtable.Edit() : MemtableEditor =
-        writer.Begin &version
-        MemtableEditor(memtable, writer, writer.Batch, writer.Limit)
+        let trunk = memtable.Trunk
+        trunk.Writer.Begin(trunk, &memtable.version)
+        MemtableEditor(memtable, trunk.Writer, trunk.Writer.Batch)
 
     /// Gives every chunk of the arena back to the pool, and with it every version and entry: the caller guarantees that no reader of any is left.
     /// Throws `InvalidOperationException` the second time.
-    member _.Recycle() : unit = writer.Release()
+    member memtable.Recycle() : unit = memtable.Trunk.Writer.Release()
 
 /// A batch that will be the next version of a memtable. Entries that it finds are good until it ends. Its copies are the same batch.
 and [<Struct; IsReadOnly; NoEquality; NoComparison>] MemtableEditor =
     val private start: Memtable
     val private writer: TreeWriter
     val private batch: uint64
-    val private startLimit: uint64
 
-    internal new(start: Memtable, writer: TreeWriter, batch: uint64, startLimit: uint64) =
-        { start = start; writer = writer; batch = batch; startLimit = startLimit }
+    internal new(start: Memtable, writer: TreeWriter, batch: uint64) = { start = start; writer = writer; batch = batch }
 
     member private editor.CheckOpen() : unit =
         if editor.writer.Batch <> editor.batch then
@@ -124,7 +162,7 @@ and [<Struct; IsReadOnly; NoEquality; NoComparison>] MemtableEditor =
     member editor.Commit() : Memtable =
         editor.CheckOpen()
 
-        if editor.writer.Limit = editor.startLimit then
+        if editor.writer.Limit = editor.start.Limit then
             editor.writer.Close()
             editor.start
         else

@@ -14,10 +14,11 @@ type MemtableCursor(memtable: Memtable) =
     let aheadCount = 8
     let aheadBytes = 192
     let tree = memtable.Tree
+    let trunk = memtable.Trunk
     let version = memtable.Version
     let run = SortedRun tree
-    let path: uint32[] = Array.zeroCreate (max 0 version.Height)
-    let indexes: int[] = Array.zeroCreate (max 0 version.Height)
+    let path: uint32[] = Array.zeroCreate (max 0 trunk.Height)
+    let indexes: int[] = Array.zeroCreate (max 0 trunk.Height)
     let mutable position = -1
     let mutable isStarted = false
     let mutable isFinished = false
@@ -25,7 +26,7 @@ type MemtableCursor(memtable: Memtable) =
     let loadLeaf (node: uint32) : unit =
         let leaf = &tree.Nodes.Locate node
         let slotCount = Node.count &leaf
-        let limit = Tree.LimitFor(version.Limit, version.Forks, Node.stamp &leaf)
+        let limit = Tree.LimitFor(version.Limit, trunk.Forks, Node.stamp &leaf)
         run.Load(&leaf, slotCount, limit, Node.prefixLength &leaf)
         position <- -1
 
@@ -68,14 +69,14 @@ type MemtableCursor(memtable: Memtable) =
     /// Goes before the first entry.
     member _.SeekFirst() : unit =
         isStarted <- true
-        isFinished <- version.Height < 0
+        isFinished <- trunk.Height < 0
 
         if not isFinished then
-            descendFirst version.Root version.Height
+            descendFirst version.Root trunk.Height
 
     /// Goes before the first entry whose key is not smaller than the argument. O(log n).
     member cursor.Seek(key: ReadOnlySpan<byte>) : unit =
-        if version.Height < 0 || key.SequenceCompareTo(tree.KeyOf version.Smallest) <= 0 then
+        if trunk.Height < 0 || key.SequenceCompareTo(tree.KeyOf version.Smallest) <= 0 then
             cursor.SeekFirst()
         elif key.SequenceCompareTo(tree.KeyOf version.Largest) > 0 then
             isStarted <- true
@@ -85,7 +86,7 @@ type MemtableCursor(memtable: Memtable) =
             isFinished <- false
             let mutable node = version.Root
 
-            for level in version.Height - 1 .. -1 .. 0 do
+            for level in trunk.Height - 1 .. -1 .. 0 do
                 let inner = &tree.Nodes.Locate node
                 let index = tree.ChildIndex(Node.innerKeys &inner, key)
                 path[level] <- node
@@ -146,6 +147,7 @@ module MemtableKeys =
     /// Looks at every leaf of a version, or at `leafCountMax` that are evenly spaced when it has more. O(leaves / 8 + `leafCountMax`).
     let look (memtable: Memtable) (leafCountMax: int) : MemtableKeys =
         let tree = memtable.Tree
+        let trunk = memtable.Trunk
         let version = memtable.Version
         let leaves = ResizeArray<uint32>()
 
@@ -159,8 +161,8 @@ module MemtableKeys =
                     let child = Node.child &(tree.Nodes.Locate node) index
                     addLeaves child (height - 1)
 
-        if version.Height >= 0 then
-            addLeaves version.Root version.Height
+        if trunk.Height >= 0 then
+            addLeaves version.Root trunk.Height
 
         let run = SortedRun tree
         let seen = min leaves.Count leafCountMax
@@ -169,7 +171,7 @@ module MemtableKeys =
 
         for number in 0 .. seen - 1 do
             let leaf = &tree.Nodes.Locate leaves[int (int64 number * int64 leaves.Count / int64 seen)]
-            let limit = Tree.LimitFor(version.Limit, version.Forks, Node.stamp &leaf)
+            let limit = Tree.LimitFor(version.Limit, trunk.Forks, Node.stamp &leaf)
             run.Load(&leaf, Node.count &leaf, limit, Node.prefixLength &leaf)
             count <- count + int64 run.Count
 

@@ -33,31 +33,28 @@ type internal Fork(stamp: uint32, limit: uint64, older: Fork) =
 
         first.Limit
 
-/// One version of the tree.
+/// The part of a version that nearly all share: it changes when the tree grows by a level, and at a fork. It stands apart so that the rest is small, of
+/// which there is one for each commit.
+[<AllowNullLiteral>]
+type internal TreeTrunk(height: int, forks: Fork) =
+    /// Levels of inner nodes above the leaves; -1 without a root.
+    member _.Height: int = height
+    member _.Forks: Fork = forks
+
+/// The part of a version that is its own.
 [<Struct; NoEquality; NoComparison>]
 type internal TreeVersion = {
-    Root: uint32
-    /// Levels of inner nodes above the leaves; -1 without a root.
-    Height: int
     /// Entries with sequence numbers up to this are part of the version.
     Limit: uint64
+    Root: uint32
     /// Entries with the smallest and the largest key.
     Smallest: uint32
     Largest: uint32
     /// The batch that made this version.
     Stamp: uint32
-    Forks: Fork
 } with
 
-    static member Empty = {
-        Root = 0u
-        Height = -1
-        Limit = 0UL
-        Smallest = 0u
-        Largest = 0u
-        Stamp = 0u
-        Forks = null
-    }
+    static member Empty = { Limit = 0UL; Root = 0u; Smallest = 0u; Largest = 0u; Stamp = 0u }
 
 /// The arenas of a memtable and the searches in them. Any thread may search a version that it was given.
 [<Sealed>]
@@ -183,18 +180,18 @@ type internal Tree(pool: ChunkPool) =
             forks.LimitFor leafStamp
 
     /// The newest entry of the key in the version. O(log n), no allocation.
-    member tree.Find(version: inref<TreeVersion>, key: ReadOnlySpan<byte>) : Entry voption =
-        if version.Height < 0 || not (tree.Covers(version.Smallest, version.Largest, key)) then
+    member tree.Find(trunk: TreeTrunk, version: inref<TreeVersion>, key: ReadOnlySpan<byte>) : Entry voption =
+        if trunk.Height < 0 || not (tree.Covers(version.Smallest, version.Largest, key)) then
             ValueNone
         else
-            let leaf = &nodes.Locate(tree.FindLeaf(version.Root, version.Height, key))
+            let leaf = &nodes.Locate(tree.FindLeaf(version.Root, trunk.Height, key))
             let count = Node.count &leaf
-            let limit = Tree.LimitFor(version.Limit, version.Forks, Node.stamp &leaf)
+            let limit = Tree.LimitFor(version.Limit, trunk.Forks, Node.stamp &leaf)
             tree.FindInLeaf(&leaf, count, limit, key)
 
     /// Finds the leaf of a key for `FetchEntry`, and has the processor fetch it. The version is not empty.
-    member tree.FetchLeaf(version: inref<TreeVersion>, key: ReadOnlySpan<byte>) : uint32 =
-        let leaf = tree.FindLeaf(version.Root, version.Height, key)
+    member tree.FetchLeaf(trunk: TreeTrunk, version: inref<TreeVersion>, key: ReadOnlySpan<byte>) : uint32 =
+        let leaf = tree.FindLeaf(version.Root, trunk.Height, key)
         nodes.Prefetch(leaf, Node.keyBlockLength Node.leafCapacity)
         leaf
 

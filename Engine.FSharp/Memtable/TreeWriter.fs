@@ -33,7 +33,7 @@ type internal TreeWriter(tree: Tree) =
     let mutable stamp = 1u
     let mutable entriesMark = Unchecked.defaultof<ArenaMark>
     let mutable nodesMark = Unchecked.defaultof<ArenaMark>
-    // The batch so far, as in a TreeVersion.
+    // The batch so far, as in a TreeTrunk and a TreeVersion.
     let mutable root = 0u
     let mutable height = -1
     let mutable limit = 0UL
@@ -282,8 +282,14 @@ type internal TreeWriter(tree: Tree) =
     /// The last sequence number of the batch so far.
     member _.Limit: uint64 = limit
 
+    /// Levels of inner nodes above the leaves, as the batch has left them so far.
+    member _.Height: int = height
+
+    /// The forks behind the batch.
+    member _.Forks: Fork = forks
+
     /// Starts a batch that extends `version`, and abandons the one that may be open. O(1), but for the older leaves an abandoned batch appended to.
-    member _.Begin(version: inref<TreeVersion>) : unit =
+    member _.Begin(trunk: TreeTrunk, version: inref<TreeVersion>) : unit =
         if isReleased then
             invalidOp "the memtable was recycled"
 
@@ -293,16 +299,16 @@ type internal TreeWriter(tree: Tree) =
         entriesMark <- tree.Entries.Mark
         nodesMark <- nodes.Mark
         root <- version.Root
-        height <- version.Height
+        height <- trunk.Height
         limit <- version.Limit
         smallest <- version.Smallest
         largest <- version.Largest
 
         forks <-
             if version.Stamp = newest then
-                version.Forks
+                trunk.Forks
             else
-                Fork(stamp, version.Limit, version.Forks)
+                Fork(stamp, version.Limit, trunk.Forks)
 
         forkStamp <- if isNull forks then 0u else forks.Stamp
         isOpen <- true
@@ -362,13 +368,11 @@ type internal TreeWriter(tree: Tree) =
         stamp <- stamp + 1u
 
         {
-            Root = root
-            Height = height
             Limit = limit
+            Root = root
             Smallest = smallest
             Largest = largest
             Stamp = newest
-            Forks = forks
         }
 
     /// Ends a batch that put nothing.

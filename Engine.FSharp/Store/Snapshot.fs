@@ -12,23 +12,46 @@ open System.Collections.Generic
 
 /// A memtable that takes no more writes and waits to become a table.
 [<Sealed>]
-type FrozenMemtable(memtable: Memtable, firstLog: FileNumber) =
+type FrozenMemtable =
     /// What it holds.
-    member _.Memtable = memtable
+    val Memtable: Memtable
     /// The first of the logs its entries are in; they end before the first log of the next newer memtable.
-    member _.FirstLog = firstLog
+    val FirstLog: FileNumber
 
-/// What a commit leaves as it is. Snapshots share it, so that a commit makes a small object.
+    new(memtable: Memtable, firstLog: FileNumber) = { Memtable = memtable; FirstLog = firstLog }
+
+/// What a commit leaves as it is, unless there is a flush in it. Snapshots share it, so that all that a commit makes is a small object.
 [<Sealed>]
-type internal SnapshotShape(activeLog: FileNumber, frozen: FrozenMemtable[], version: Version, tables: Table[][]) =
+type internal SnapshotShape
+    (
+        activeLog: FileNumber,
+        frozen: FrozenMemtable[],
+        version: Version,
+        tables: Table[][],
+        flush: FlushState,
+        sequence: SequenceNumber
+    ) =
     member _.ActiveLog = activeLog
     member _.Frozen = frozen
     member _.Version = version
     member _.Tables = tables
+    member _.Flush = flush
+    /// The newest write there was, for snapshots whose active memtable has no newer one: it may be empty, and does not have flushes.
+    member _.Sequence = sequence
+
+    /// What a group of writes leaves when it may have a flush in it.
+    member shape.With(newFlush: FlushState, newSequence: SequenceNumber) : SnapshotShape =
+        SnapshotShape(activeLog, frozen, version, tables, newFlush, newSequence)
 
 /// All that a reader needs: an immutable value.
 [<Sealed>]
-type Snapshot internal (active: Memtable, shape: SnapshotShape, flush: FlushState, lastSequence: SequenceNumber) =
+type Snapshot =
+    /// The memtable that takes writes.
+    val Active: Memtable
+
+    val internal Shape: SnapshotShape
+
+    internal new(active: Memtable, shape: SnapshotShape) = { Active = active; Shape = shape }
 
     new
         (
@@ -40,30 +63,28 @@ type Snapshot internal (active: Memtable, shape: SnapshotShape, flush: FlushStat
             flush: FlushState,
             lastSequence: SequenceNumber
         ) =
-        Snapshot(active, SnapshotShape(activeLog, frozen, version, tables), flush, lastSequence)
-
-    member internal _.Shape: SnapshotShape = shape
-
-    /// The memtable that takes writes.
-    member _.Active = active
+        Snapshot(active, SnapshotShape(activeLog, frozen, version, tables, flush, lastSequence))
 
     /// The first of the logs that hold its entries.
-    member _.ActiveLog = shape.ActiveLog
+    member snapshot.ActiveLog = snapshot.Shape.ActiveLog
 
     /// Memtables waiting to be flushed, newest first.
-    member _.Frozen = shape.Frozen
+    member snapshot.Frozen = snapshot.Shape.Frozen
 
     /// The levels as the manifest knows them.
-    member _.Version = shape.Version
+    member snapshot.Version = snapshot.Shape.Version
 
     /// The levels as lookups use them.
-    member _.Tables = shape.Tables
+    member snapshot.Tables = snapshot.Shape.Tables
 
     /// What `flush_all` has declared dead.
-    member _.Flush = flush
+    member snapshot.Flush = snapshot.Shape.Flush
 
     /// The newest write that readers may see.
-    member _.LastSequence = lastSequence
+    member snapshot.LastSequence =
+        let (SequenceNumber newest) = snapshot.Active.LastSequence
+        let (SequenceNumber other) = snapshot.Shape.Sequence
+        SequenceNumber(max newest other)
 
 /// The levels of a snapshot to be.
 [<NoEquality; NoComparison>]
@@ -90,7 +111,22 @@ module Snapshot =
 
     /// After a group of writes.
     let committed (active: Memtable) (flush: FlushState) (lastSequence: SequenceNumber) (before: Snapshot) : Snapshot =
-        Snapshot(active, before.Shape, flush, lastSequence)
+        let (SequenceNumber newest) = active.LastSequence
+        let flushBefore = before.Flush
+
+        // Of the numbers inside: comparing the wrappers would box both.
+        let hasNoFlush =
+            lastSequence.Value = newest
+            && flush.Through.Value = flushBefore.Through.Value
+            && flush.PendingAtSeconds = flushBefore.PendingAtSeconds
+
+        Snapshot(
+            active,
+            (if hasNoFlush then
+                 before.Shape
+             else
+                 before.Shape.With(flush, lastSequence))
+        )
 
     /// After the active memtable was frozen: `active` is the empty one in its place, and `activeLog` the log that its entries will be in.
     let frozen (active: Memtable) (activeLog: FileNumber) (before: Snapshot) : Snapshot =

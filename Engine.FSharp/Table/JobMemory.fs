@@ -18,12 +18,16 @@ type internal JobBuffer =
     | Decompressed = 3
     /// The partition that a source is in.
     | Partition = 4
+    /// Hashes of the keys of a partition that is being built.
+    | Hashes = 5
+    /// The content of a partition that is being built.
+    | Content = 6
 
 /// The large buffers of flushes and compactions, lent to one job after the other: made for each anew they would be most of what a store allocates. A job takes
 /// what it needs when it is created; `TakeBack` ends its use of them. Holds at most `heldBytesMax` bytes meanwhile.
 [<Sealed>]
 type JobMemory(heldBytesMax: int64) =
-    let held = Array.init 5 (fun _ -> Stack<ByteBuffer>())
+    let held = Array.init 7 (fun _ -> Stack<ByteBuffer>())
     let lent = Stack<struct (JobBuffer * ByteBuffer)>()
     let mutable heldBytes = 0L
 

@@ -14,6 +14,7 @@ namespace LsmFs.Engine
 // and blocks leave no gaps by construction. The filter (BloomFilter.fs) is over the keys of these blocks.
 
 open System
+open System.Runtime.InteropServices
 
 /// Searching partitions where they lie. All but `findFault` are for content it found nothing wrong with.
 [<RequireQualifiedAccess>]
@@ -189,12 +190,12 @@ module Partition =
 
 /// Collects a partition while a table is built. Mutable, one owner.
 [<Sealed>]
-type PartitionBuilder(bitsPerKey: int) =
+type PartitionBuilder(bitsPerKey: int, memory: JobMemory) =
     let separators = ByteBuffer 4096
     let records = ByteBuffer 2048
-    let content = ByteBuffer 8192
-    let mutable hashes: uint64[] = Array.zeroCreate 1024
-    let mutable hashCount = 0
+    let content = memory.Take(JobBuffer.Content, 8192)
+    // In the machine's byte order.
+    let hashes = memory.Take(JobBuffer.Hashes, 8192)
     let mutable dataOffsetBytes = 0L
 
     let endBlock (blockEndBytes: int64) =
@@ -203,15 +204,12 @@ type PartitionBuilder(bitsPerKey: int) =
 
     /// About how long the content will be.
     member _.SizeBytes: int =
-        separators.Length + records.Length + int (int64 hashCount * int64 bitsPerKey / 8L)
+        separators.Length + records.Length + int (int64 (hashes.Length / 8) * int64 bitsPerKey / 8L)
 
     /// Adds the hash of a key of the next block.
     member _.AddKey(hash: uint64) : unit =
-        if hashCount = hashes.Length then
-            Array.Resize(&hashes, hashCount * 2)
-
-        hashes[hashCount] <- hash
-        hashCount <- hashCount + 1
+        let mutable hash = hash
+        MemoryMarshal.Write(hashes.Reserve 8, &hash)
 
     /// Adds a block that ends at `blockEndBytes` in the file and with the key `last`, and is followed by one that begins with `next`.
     member _.AddBlock(last: ReadOnlySpan<byte>, next: ReadOnlySpan<byte>, blockEndBytes: int64) : unit =
@@ -229,7 +227,7 @@ type PartitionBuilder(bitsPerKey: int) =
         content.Append separators.Written
         content.Append records.Written
         let filterStart = content.Length
-        BloomFilter.append content bitsPerKey (ReadOnlySpan<uint64>(hashes, 0, hashCount))
+        BloomFilter.append content bitsPerKey (MemoryMarshal.Cast<byte, uint64> hashes.Written)
         let filterLength = content.Length - filterStart
         content.AppendU64(uint64 dataOffsetBytes)
         content.AppendU32(uint32 filterLength)
@@ -240,5 +238,5 @@ type PartitionBuilder(bitsPerKey: int) =
     member _.Reset(blockStartBytes: int64) : unit =
         separators.Clear()
         records.Clear()
-        hashCount <- 0
+        hashes.Clear()
         dataOffsetBytes <- blockStartBytes

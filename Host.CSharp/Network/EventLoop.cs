@@ -37,13 +37,14 @@ internal abstract class EventLoop : IDisposable
     /// <summary>Submissions a turn may make one after the other for connections that mix writes and reads, before others get their turn.</summary>
     private const int RoundCountMax = 16;
 
-    /// <summary>Submissions kept for their next use.</summary>
-    private const int IdleCountMax = 8;
+    /// <summary>Bytes of the submissions kept for their next use. There are many small ones while another loop's commit takes long, again and again.</summary>
+    private const long IdleBytesMax = 16 * 1024 * 1024;
 
     private readonly Store _store;
     private readonly StoreReader _reader;
     private readonly Queue<WriteSubmission> _inFlight = new();
     private readonly Stack<WriteSubmission> _idle = new();
+    private long _idleBytes;
     private readonly HashSet<Connection> _connections = [];
     private readonly ConcurrentQueue<Action> _inbox = new();
     private readonly ConcurrentQueue<Connection> _served = new();
@@ -301,10 +302,20 @@ internal abstract class EventLoop : IDisposable
     private void SubmitWrites()
     {
         WriteSubmission submission = _writes;
-        _writes = _idle.TryPop(out WriteSubmission? reused) ? reused : new WriteSubmission(this);
+        _writes = TakeIdle() ?? new WriteSubmission(this);
         _inFlight.Enqueue(submission);
         LeaveSnapshot();
         _store.Submit(submission);
+    }
+
+    private WriteSubmission? TakeIdle()
+    {
+        if (_idle.TryPop(out WriteSubmission? submission))
+        {
+            _idleBytes -= submission.HeldBytes;
+        }
+
+        return submission;
     }
 
     private void CollectCompleted()
@@ -319,8 +330,9 @@ internal abstract class EventLoop : IDisposable
             submission.DeliverReplies();
             submission.Reset();
 
-            if (_idle.Count < IdleCountMax)
+            if (_idleBytes + submission.HeldBytes <= IdleBytesMax)
             {
+                _idleBytes += submission.HeldBytes;
                 _idle.Push(submission);
             }
 

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using LsmFs.Engine;
 using Microsoft.FSharp.Core;
 using Decision = LsmFs.Engine.Execute;
@@ -47,6 +48,9 @@ internal sealed class WriteSubmission(EventLoop loop) : Submission
 
     /// <summary>Bytes of commands so far.</summary>
     public int LengthBytes => _input.Length;
+
+    /// <summary>Bytes of the memory that it keeps for its next use.</summary>
+    public long HeldBytes => _input.Bytes.Length + _replies.Bytes.Length + ((long)_requests.Length * Unsafe.SizeOf<Request>());
 
     /// <summary>The sum of what the requests are charged for.</summary>
     public long ChargedBytes { get; private set; }

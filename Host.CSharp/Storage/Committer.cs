@@ -17,7 +17,7 @@ internal sealed class Committer : IDisposable
     private readonly Store _store;
     private readonly StoreReader _reader;
     private readonly WriteContext _context;
-    private readonly ConcurrentQueue<Submission> _queue = new();
+    private readonly SubmissionQueue _queue = new();
     private readonly List<Submission> _group = [];
     // Whether the group waits to be committed again: nothing of it has happened.
     private volatile bool _isGroupHeld;
@@ -264,7 +264,7 @@ internal sealed class Committer : IDisposable
 
     private void TakeAll()
     {
-        while (_queue.TryDequeue(out var submission))
+        while (_queue.TryDequeue() is { } submission)
         {
             _group.Add(submission);
         }
@@ -340,7 +340,7 @@ internal sealed class Committer : IDisposable
     private void FreezeIfNeeded()
     {
         var active = _store.Current.Active;
-        var isRequested = _queue.TryPeek(out var next) && next is FreezeRequest;
+        var isRequested = _queue.Peek() is FreezeRequest;
         var logBytes = _log?.LengthBytes ?? 0;
         if (Work.shouldFreeze(_store.EngineOptions, active)
             || Work.isLogFull(_store.EngineOptions, logBytes)
@@ -350,9 +350,9 @@ internal sealed class Committer : IDisposable
             Freeze();
         }
 
-        if (isRequested && _queue.TryDequeue(out next))
+        if (isRequested)
         {
-            _group.Add(next);
+            _group.Add(_queue.TryDequeue()!);
         }
     }
 
@@ -363,9 +363,8 @@ internal sealed class Committer : IDisposable
         var groupSizeBytesMax = admitsPuts ? Math.Min(GroupSizeBytesMax, Pacing.groupBytesMax(_store.Pace)) : RemovalGroupSizeBytesMax;
         while (_context.FrameLength < groupSizeBytesMax
             && _context.MemtableSizeBytes < _store.EngineOptions.MemtableSizeBytes
-            && _queue.TryPeek(out var next)
-            && next is not FreezeRequest
-            && _queue.TryDequeue(out next))
+            && _queue.Peek() is not FreezeRequest
+            && _queue.TryDequeue() is { } next)
         {
             _group.Add(next);
             Execute(next);

@@ -21,6 +21,9 @@ public readonly struct CommitOutcome
 /// <summary>A unit of work for <see cref="Store.Submit"/>: it is applied whole or not at all, and may be used again after <see cref="Completed"/>.</summary>
 public abstract class Submission
 {
+    /// <summary>Its link in a <see cref="SubmissionQueue"/>, whose it is; null while it is in none.</summary>
+    internal Submission? Next { get; set; }
+
     /// <summary>
     /// Reads and writes through the context. Called on the thread that commits, in commit order, and once more from the beginning when the disk turns out to
     /// be full: what it did before has not happened then. What it throws refuses the whole group it is in, so it throws only when something is broken.

@@ -59,6 +59,11 @@ let private fault (memtable: Memtable) (step: int) : string option =
         else
             None
 
+/// A version has more than a word; readers are given it by a reference to something that has it.
+[<Sealed>]
+type private Published(memtable: Memtable) =
+    member _.Memtable = memtable
+
 [<Tests>]
 let tests =
     testSequenced
@@ -67,7 +72,7 @@ let tests =
             "invariants 1 and 2: versions hold still, and published ones are whole, while the writer commits and abandons" {
             let pool = ChunkPool(1 <<< 16, 1L <<< 30)
             let mutable published = Memtable.Create pool
-            let latest: Memtable[] = [| published |]
+            let latest = [| Published published |]
             let faults = Collections.Concurrent.ConcurrentQueue<string>()
             let mutable checks = 0
             let stop = new ManualResetEventSlim(false)
@@ -78,7 +83,7 @@ let tests =
 
                 try
                     while not stop.IsSet do
-                        let newest = Volatile.Read(&latest[0])
+                        let newest = (Volatile.Read(&latest[0])).Memtable
                         kept.Add newest
                         let old = kept[random.Next kept.Count]
 
@@ -110,7 +115,7 @@ let tests =
                     editor.Put(span (entry (last + uint64 number)))
 
                 published <- editor.Commit()
-                Volatile.Write(&latest[0], published)
+                Volatile.Write(&latest[0], Published published)
 
             stop.Set()
             readers |> List.iter _.Join()

@@ -74,6 +74,13 @@ type private Increment(key: byte[]) =
         refusal <- outcome.Refusal
         isDone.Set()
 
+/// Removes a key, and makes no object.
+[<Sealed>]
+type private Removal(key: byte[]) =
+    inherit Submission()
+    override _.Execute context = context.Delete key
+    override _.Completed _ = ()
+
 let private counterOf (store: Store) (key: byte[]) =
     match store.Get key with
     | null -> 0
@@ -114,6 +121,25 @@ let tests =
                             store.Dispose()
 
                         true)))
+
+        testCase "all that a commit allocates is one object of 56 bytes" (fun () ->
+            withFolder (fun folder ->
+                // Without a log whoever submits commits.
+                use store = openSized (Options.ofBudget (64L <<< 20)) 1 Durability.Memory TimeProvider.System folder
+
+                let removal = Removal "key"B
+                let commitCount = 1000
+
+                let round () =
+                    let before = GC.GetAllocatedBytesForCurrentThread()
+
+                    for _ in 1..commitCount do
+                        store.Submit removal
+
+                    GC.GetAllocatedBytesForCurrentThread() - before
+
+                // A round may also have the runtime compile something, or the memtable take a chunk; the least has only what commits make.
+                List.min [ for _ in 1..20 -> round () ] |> Expect.equal "bytes" (56L * int64 commitCount)))
 
         testCase "a write sees what was just frozen" (fun () ->
             withFolder (fun folder ->
