@@ -81,7 +81,7 @@ module Options =
             LevelZeroTableCountTrigger = 8
             LevelZeroTableCountMax = 20
             LevelOneSizeBytes = memtable * 8L |> max (32L * mebibyte)
-            LevelSizeMultiplier = 8
+            LevelSizeMultiplier = 10
             LevelCount = 7
         }
 

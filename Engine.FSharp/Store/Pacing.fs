@@ -21,7 +21,7 @@ type CompactionDebt = {
     LevelZeroCount: int
     /// Bytes that deeper levels hold beyond their share.
     ExcessBytes: float
-    /// Bytes beyond their share that are in order: a few jobs bring as much at once.
+    /// Bytes beyond their share that are in order, as a few jobs bring as much at once: a fourth of what slows writes most.
     ExcessAllowedBytes: float
 }
 
@@ -93,8 +93,8 @@ module Pacing =
             let most = float options.LevelZeroTableCountMax
             share (float debt.LevelZeroCount + waiting) (trigger + (most - trigger) / 4.0) most
 
-        // Nothing waits for this: level 0 does, when it takes too long.
-        let levels = 0.8 * share debt.ExcessBytes debt.ExcessAllowedBytes (debt.ExcessAllowedBytes * 4.0)
+        // Nothing waits for this: level 0 does, when it takes too long. It begins with the first byte and grows slowly, so that the pace follows no single job.
+        let levels = 0.8 * share debt.ExcessBytes 0.0 (debt.ExcessAllowedBytes * 4.0)
 
         if levelZero > 0.0 && levelZero >= memtables && levelZero >= levels then
             struct (levelZero, WritePressure.LevelZero)

@@ -324,13 +324,9 @@ module Policy =
         [
             engine "Picking.pick" own
             engine "Picking.pick, 6" (multiplier 6)
-            engine "Picking.pick, 10" (multiplier 10)
+            engine "Picking.pick, 8" (multiplier 8)
             engine "Picking.pick, trigger 2" (fun options -> { options with LevelZeroTableCountTrigger = 2 })
-            engine "Picking.pick, trigger 8" (fun options -> {
-                options with
-                    LevelZeroTableCountTrigger = 8
-                    LevelZeroTableCountMax = 20
-            })
+            engine "Picking.pick, trigger 4" (fun options -> { options with LevelZeroTableCountTrigger = 4 })
             engine "Picking.pick, L1 doubled" (fun options -> {
                 options with
                     LevelOneSizeBytes = options.LevelOneSizeBytes * 2L

@@ -5,7 +5,7 @@ open System.Diagnostics
 open LsmFs.Engine
 
 /// A store whose memtable holds 500 values: the proportions of a memory budget, each byte of it a hundredth of a percent or less.
-let private options =
+let private standard =
     let memtable = 500L * SortedRun.entryBytes SortedRun.lasting
     let real = Options.ofBudget (64L <<< 20)
     let scaled (bytes: int64) = bytes * memtable / real.MemtableSizeBytes
@@ -35,13 +35,20 @@ let private row (policy: Policy) (result: Measurement) : string =
     )
 
 /// `dotnet run -c Release --project bench/Compaction -- [workload ...] [--only policy, or a part of names] [--keys count]`, `steady` for throughput
-/// over time, or `grid [--triggers 8,12] [--memtables 84]` for the engine's own policy with other parameters.
+/// over time, or `grid [--triggers 8,12] [--memtables 84]` for the engine's own policy with other parameters. `--trigger count` and `--multiplier count`
+/// are for all but `grid`.
 [<EntryPoint>]
 let main argv =
     let optional (name: string) (otherwise: string) =
         match argv |> Array.tryFindIndex ((=) name) with
         | Some index when index + 1 < argv.Length -> argv[index + 1]
         | _ -> otherwise
+
+    let options = {
+        standard with
+            LevelZeroTableCountTrigger = int (optional "--trigger" $"%d{standard.LevelZeroTableCountTrigger}")
+            LevelSizeMultiplier = int (optional "--multiplier" $"%d{standard.LevelSizeMultiplier}")
+    }
 
     let only = optional "--only" ""
     let every = Workload.all (int (optional "--keys" "300000"))

@@ -115,7 +115,8 @@ let tests =
 
         testCase "deeper levels owe what they hold beyond their share" (fun () ->
             let bottom = options.LevelOneSizeBytes * 20L
+            let multiplier = float options.LevelSizeMultiplier
             let debt = Pacing.debtOf options (versionOf [ 1, options.LevelOneSizeBytes; 3, bottom ]) []
-            let target = max (float bottom / 64.0) (float options.LevelOneSizeBytes / 8.0)
+            let target = max (float bottom / multiplier ** 2.0) (float options.LevelOneSizeBytes / multiplier)
             Expect.floatClose Accuracy.high debt.ExcessBytes (float options.LevelOneSizeBytes - target) "level 1")
     ]

@@ -171,8 +171,12 @@ let tests =
 
         testCase "space comes back after deletes, without another write" (fun () ->
             withFolder (fun folder ->
-                // Tombstones at rest in a level may hide as large a part of the store as the level may hold: an eighth, as in a real one.
-                let options = { tinyOptions with LevelSizeMultiplier = 8 }
+                // Tombstones at rest in a level may hide as large a part of the store as the level may hold: as in a real one.
+                let options = {
+                    tinyOptions with
+                        LevelSizeMultiplier = (Options.ofBudget Options.memoryBudgetBytesMin).LevelSizeMultiplier
+                }
+
                 use store = openSized options 3 Durability.Os TimeProvider.System folder
                 put store 0u (seq { 0..3999 })
                 store.Flush()
