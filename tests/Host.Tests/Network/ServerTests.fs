@@ -272,6 +272,52 @@ let private allocations (setting: Setting) =
     let missReplies: byte[] = Array.zeroCreate (count * "EN knone\r\n".Length)
     Expect.isLessThan (bytesPerCommand metaMisses missReplies) 2.0 "bytes allocated for a meta get that misses"
 
+/// Holds up the commits behind it.
+[<Sealed>]
+type private Stall() =
+    inherit Submission()
+    member val IsReached = new ManualResetEventSlim(false)
+    member val MayGoOn = new ManualResetEventSlim(false)
+    override _.NeedsPuts = false
+
+    override stall.Execute _ =
+        stall.IsReached.Set()
+        stall.MayGoOn.Wait()
+
+    override _.Completed _ = ()
+
+let private submissionsAreKept (setting: Setting) =
+    use served = new Served({ setting with ThreadCount = 1 })
+    let clients = [| for _ in 1..64 -> new Client(served.Port) |]
+
+    let round () =
+        let stall = Stall()
+        let committer = Thread((fun () -> served.Store.Submit stall), IsBackground = true)
+        committer.Start()
+        stall.IsReached.Wait()
+        let before = GC.GetTotalAllocatedBytes true
+
+        for client in clients do
+            client.Send "set key 0 0 1\r\nv\r\n"
+            // So that the loop makes a submission of it alone, mostly.
+            Thread.Sleep 1
+
+        stall.MayGoOn.Set()
+
+        let replies = clients |> Array.map (fun client -> client.Receive 8)
+        committer.Join()
+        let allocated = GC.GetTotalAllocatedBytes true - before
+        replies |> Array.iter (fun reply -> Expect.equal (text reply) "STORED\r\n" "reply")
+        allocated
+
+    // A new submission has 9,000 bytes.
+    Expect.isLessThan
+        (List.min [ for _ in 1..8 -> round () ])
+        150_000L
+        "bytes allocated by 64 sets that wait for a commit, as 64 others did before"
+
+    clients |> Array.iter (fun client -> (client :> IDisposable).Dispose())
+
 [<Tests>]
 let tests =
     testSequenced
@@ -283,4 +329,5 @@ let tests =
         everywhere "a stop answers what was received" stopAnswers
         onTransports "a stop does not wait for a client that does not read" stopIsBounded
         onTransports "commands in memory allocate nothing to speak of" allocations
+        onTransports "the submissions that a slow commit piles up are used again" submissionsAreKept
     ]
