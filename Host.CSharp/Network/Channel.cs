@@ -37,6 +37,9 @@ internal abstract class Channel(Origin origin)
     /// <summary>What the transport was last told to wait for.</summary>
     public Interest Interest { get; protected set; }
 
+    /// <summary>Whether <see cref="AwaitReadable"/> must be called again to hear of what has arrived, though the interest is in it.</summary>
+    public bool HasUnread { get; protected set; }
+
     /// <summary>Receives what has arrived: the number of bytes, 0 when the peer will send no more, or one of the constants above.</summary>
     public abstract int Receive(Span<byte> buffer);
 

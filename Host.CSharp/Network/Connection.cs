@@ -385,7 +385,7 @@ internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlo
         {
             Close(orderly: true);
         }
-        else if (CanRead && channel.Interest != Interest.Readable)
+        else if (CanRead && (channel.Interest != Interest.Readable || channel.HasUnread))
         {
             channel.AwaitReadable();
         }

@@ -13,13 +13,19 @@ namespace LsmFs.Host;
 //   | u32    | u64    |         | u32    |         | u64    |
 //   +--------+--------+         +--------+---------+--------+
 
-/// <summary>One epoll instance and the array its events arrive in. Level-triggered. Closing belongs to the thread that waits.</summary>
+/// <summary>One epoll instance and the array its events arrive in. Closing belongs to the thread that waits.</summary>
 internal sealed unsafe partial class Epoll : IDisposable
 {
     public const uint Readable = 1;
     public const uint Writable = 4;
     public const uint Failed = 8;
     public const uint HungUp = 16;
+
+    /// <summary>The peer sends no more.</summary>
+    public const uint Ended = 0x2000;
+
+    /// <summary>What has come is reported once, and again when more comes or the interest is changed; without it, at every wait for as long as it is there.</summary>
+    public const uint OnceForEach = 1u << 31;
 
     private const int EventCountMax = 512;
     private const int Add = 1;

@@ -2,10 +2,13 @@ using System.Runtime.InteropServices;
 
 namespace LsmFs.Host;
 
+// Invariant: when the channel waits for bytes and HasUnread is false, an event will come for every byte, and for the peer's end, that was not received yet.
+
 /// <summary>A connected socket watched by an epoll loop. The key tells this channel's events from those of a closed one in the same slot.</summary>
 internal sealed unsafe class EpollChannel(EpollLoop loop, int descriptor, Origin origin, ulong key) : Channel(origin)
 {
     private bool _isWatched;
+    private bool _isEnding;
     private bool _isClosed;
 
     /// <summary>What events of this channel carry.</summary>
@@ -13,17 +16,34 @@ internal sealed unsafe class EpollChannel(EpollLoop loop, int descriptor, Origin
 
     public Connection Connection { get; set; } = null!;
 
+    /// <summary>Takes note of an event, which is not reported a second time.</summary>
+    public void Report(uint events)
+    {
+        HasUnread = true;
+        _isEnding |= (events & ~Epoll.Readable) != 0;
+    }
+
     public override int Receive(Span<byte> buffer)
     {
         fixed (byte* start = buffer)
         {
+            // Most find something, and need no error kept for them.
+            nint count = Libc.recvWithoutError(descriptor, start, buffer.Length, Libc.MessageDontWait);
+
             while (true)
             {
-                nint count = Libc.recv(descriptor, start, buffer.Length, Libc.MessageDontWait);
+                if (count >= 0)
+                {
+                    // A receive that left room has taken everything; behind it can only be the end, which may have come with the same event.
+                    HasUnread = count == buffer.Length || _isEnding;
+                    return (int)count;
+                }
+
+                count = Libc.recv(descriptor, start, buffer.Length, Libc.MessageDontWait);
 
                 if (count >= 0)
                 {
-                    return (int)count;
+                    continue;
                 }
 
                 switch (Marshal.GetLastPInvokeError())
@@ -31,6 +51,7 @@ internal sealed unsafe class EpollChannel(EpollLoop loop, int descriptor, Origin
                     case Libc.Interrupted:
                         continue;
                     case Libc.TryAgain:
+                        HasUnread = false;
                         return NothingNow;
                     default:
                         return Broken;
@@ -43,13 +64,20 @@ internal sealed unsafe class EpollChannel(EpollLoop loop, int descriptor, Origin
     {
         fixed (byte* start = bytes)
         {
+            nint count = Libc.sendWithoutError(descriptor, start, bytes.Length, Libc.MessageDontWait | Libc.MessageNoSignal);
+
             while (true)
             {
-                nint count = Libc.send(descriptor, start, bytes.Length, Libc.MessageDontWait | Libc.MessageNoSignal);
-
                 if (count >= 0)
                 {
                     return (int)count;
+                }
+
+                count = Libc.send(descriptor, start, bytes.Length, Libc.MessageDontWait | Libc.MessageNoSignal);
+
+                if (count >= 0)
+                {
+                    continue;
                 }
 
                 switch (Marshal.GetLastPInvokeError())
@@ -65,7 +93,7 @@ internal sealed unsafe class EpollChannel(EpollLoop loop, int descriptor, Origin
         }
     }
 
-    public override void AwaitReadable() => Await(Interest.Readable, Epoll.Readable);
+    public override void AwaitReadable() => Await(Interest.Readable, Epoll.Readable | Epoll.Ended | Epoll.OnceForEach);
 
     public override void AwaitWritable(ReadOnlySpan<byte> unsent) => Await(Interest.Writable, Epoll.Writable);
 
@@ -93,7 +121,7 @@ internal sealed unsafe class EpollChannel(EpollLoop loop, int descriptor, Origin
 
     private void Await(Interest interest, uint events)
     {
-        if (_isWatched && Interest == interest)
+        if (_isWatched && Interest == interest && !(HasUnread && interest == Interest.Readable))
         {
             return;
         }

@@ -99,6 +99,7 @@ internal sealed class EpollLoop : EventLoop
                 connection.OnWritable(0);
                 break;
             case Interest.Readable:
+                channel.Report(events);
                 connection.OnReadable();
                 break;
             case Interest.None when (events & (Epoll.Failed | Epoll.HungUp)) != 0:

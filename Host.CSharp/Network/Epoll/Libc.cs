@@ -57,6 +57,14 @@ internal static unsafe partial class Libc
     [LibraryImport("libc", SetLastError = true)]
     public static partial nint send(int descriptor, byte* buffer, nint length, int flags);
 
+    /// <summary><c>recv</c> without the error of a failure, which is asked for by calling again.</summary>
+    [LibraryImport("libc", EntryPoint = "recv")]
+    public static partial nint recvWithoutError(int descriptor, byte* buffer, nint length, int flags);
+
+    /// <summary><c>send</c> without the error of a failure, which is asked for by calling again.</summary>
+    [LibraryImport("libc", EntryPoint = "send")]
+    public static partial nint sendWithoutError(int descriptor, byte* buffer, nint length, int flags);
+
     [LibraryImport("libc")]
     public static partial int setsockopt(int descriptor, int level, int name, int* value, uint length);
 
