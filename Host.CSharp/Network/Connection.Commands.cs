@@ -75,16 +75,23 @@ internal sealed partial class Connection
         return consumed;
     }
 
+    /// <summary>The key of what was received, when it is one get and no more.</summary>
+    public bool TryFindComing(ReadOnlySpan<byte> arrived, out ComingKey key)
+    {
+        key = default;
+        int position = 0;
+        return FindComing(arrived, ref position, new Span<ComingKey>(ref key)) == 1 && position == arrived.Length;
+    }
+
     /// <summary>Fetches the keys of the gets that follow each other from <paramref name="position"/> on; returns where they end.</summary>
     private int FetchComing(ReadOnlySpan<byte> input, int position)
     {
-        int count = _isBinary
-            ? BinaryParser.comingKeys(input, ref position, loop.ComingKeys)
-            : Parser.comingGets(input, ref position, loop.ComingKeys);
-
-        Fetch(input, count);
+        Fetch(input, FindComing(input, ref position, loop.ComingKeys));
         return position;
     }
+
+    private int FindComing(ReadOnlySpan<byte> input, ref int position, Span<ComingKey> keys) =>
+        _isBinary ? BinaryParser.comingKeys(input, ref position, keys) : Parser.comingGets(input, ref position, keys);
 
     /// <summary>One alone is looked for at once and not fetched before.</summary>
     private void Fetch(ReadOnlySpan<byte> text, int count)

@@ -133,6 +133,49 @@ internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlo
         }
     }
 
+    /// <summary>Whether bytes that arrive now can be received apart from the connection's own: none of its input waits for them.</summary>
+    public bool CanReceiveApart => CanRead && !_isClosed && _inputLength == 0;
+
+    /// <summary>Receives into a buffer that others share; what <see cref="OnArrived"/> is to be called with, or less than 0 when there is nothing.</summary>
+    public int ReceiveApart(Span<byte> buffer)
+    {
+        try
+        {
+            int count = channel.Receive(buffer);
+
+            if (count == Channel.Broken)
+            {
+                Close();
+            }
+
+            return count;
+        }
+        catch (Exception exception)
+        {
+            Fail(exception);
+            return Channel.Broken;
+        }
+    }
+
+    /// <summary>Bytes were received apart from the connection's own, or, when there are none, the peer's end.</summary>
+    public void OnArrived(byte[] buffer, int start, int count)
+    {
+        if (_isClosed)
+        {
+            return;
+        }
+
+        try
+        {
+            _workLeft = loop.WorkMax;
+            ServeArrived(buffer, start, count);
+        }
+        catch (Exception exception)
+        {
+            Fail(exception);
+        }
+    }
+
     /// <summary>The peer takes bytes again, and <paramref name="sentBytes"/> of the output were sent by the transport already.</summary>
     public void OnWritable(int sentBytes)
     {
@@ -232,7 +275,8 @@ internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlo
         channel.Close(orderly);
     }
 
-    private void Fail(Exception exception)
+    /// <summary>Closes after an internal error, and says so in the log.</summary>
+    public void Fail(Exception exception)
     {
         loop.Logger.LogError("Closing a connection after an internal error: {Reason}", exception.ToString().ReplaceLineEndings(" "));
         Close();
@@ -262,17 +306,22 @@ internal sealed partial class Connection(EventLoop loop, Channel channel) : IBlo
         }
         else if (count != Channel.NothingNow)
         {
-            _isFinished = count == 0;
-
-            loop.Counters.BytesRead += count;
             loop.LeaveSnapshot();
-            Serve(buffer, start, _inputLength + count);
+            ServeArrived(buffer, start, count);
+        }
+    }
 
-            if (_wantedLength > _inputLength)
-            {
-                // A part of a value, which is no command yet.
-                _lastMoveSeconds = loop.ClockSeconds;
-            }
+    /// <summary>Serves what has arrived behind the input, which begins at <paramref name="start"/>.</summary>
+    private void ServeArrived(byte[] buffer, int start, int count)
+    {
+        _isFinished = count == 0;
+        loop.Counters.BytesRead += count;
+        Serve(buffer, start, _inputLength + count);
+
+        if (_wantedLength > _inputLength)
+        {
+            // A part of a value, which is no command yet.
+            _lastMoveSeconds = loop.ClockSeconds;
         }
     }
 

@@ -2,11 +2,12 @@ using Microsoft.Extensions.Logging;
 
 namespace LsmFs.Host;
 
-/// <summary>An event loop on a thread of its own that waits in epoll. One receive and one send for each event that can do with them.</summary>
+/// <summary>An event loop on a thread of its own that waits in epoll. One receive and one send for each event that can do with them; those of a turn follow each other.</summary>
 internal sealed class EpollLoop : EventLoop
 {
     private const ulong WakeKey = ulong.MaxValue;
 
+    private readonly ArrivalBatch _arrivals;
     private readonly WakeEvent _wake = new();
     private readonly Thread _thread;
     private readonly Stack<int> _freeSlots = new();
@@ -16,6 +17,7 @@ internal sealed class EpollLoop : EventLoop
 
     public EpollLoop(Server server, Store store, ILogger logger, int index) : base(server, store, logger)
     {
+        _arrivals = new ArrivalBatch(this);
         Epoll.Watch(_wake.Descriptor, Epoll.Readable, WakeKey);
         _thread = new Thread(Run) { IsBackground = true, Name = $"loop {index}" };
     }
@@ -86,6 +88,7 @@ internal sealed class EpollLoop : EventLoop
             }
         }
 
+        _arrivals.Serve();
         EndTurn();
     }
 
@@ -100,7 +103,12 @@ internal sealed class EpollLoop : EventLoop
                 break;
             case Interest.Readable:
                 channel.Report(events);
-                connection.OnReadable();
+
+                if (!_arrivals.TryReceive(connection))
+                {
+                    connection.OnReadable();
+                }
+
                 break;
             case Interest.None when (events & (Epoll.Failed | Epoll.HungUp)) != 0:
                 // Nobody is there to take the replies, and epoll would report it for ever.
