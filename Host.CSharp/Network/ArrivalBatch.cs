@@ -79,18 +79,20 @@ internal sealed class ArrivalBatch(EventLoop loop)
         catch (Exception exception)
         {
             // What was received is lost with the batch.
-            foreach (ref Part part in parts)
+            foreach (ref readonly Part part in parts)
             {
                 part.Connection.Fail(exception);
             }
         }
 
         // Connections guard themselves, and receive nothing into the batch meanwhile.
-        foreach (ref Part part in parts)
+        foreach (ref readonly Part part in parts)
         {
             part.Connection.OnArrived(_bytes, part.Start, part.Length);
-            part = default;
         }
+
+        // Closed connections must not live on in here.
+        parts.Clear();
     }
 
     /// <summary>Fetches the keys of connections that ask for one alone; those that ask for several fetch their own.</summary>
@@ -98,7 +100,7 @@ internal sealed class ArrivalBatch(EventLoop loop)
     {
         int count = 0;
 
-        foreach (ref Part part in parts)
+        foreach (ref readonly Part part in parts)
         {
             if (part.Connection.TryFindComing(_bytes.AsSpan(part.Start, part.Length), out ComingKey key))
             {

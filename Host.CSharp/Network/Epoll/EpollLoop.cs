@@ -1,3 +1,5 @@
+using System.Diagnostics;
+using LsmFs.Engine;
 using Microsoft.Extensions.Logging;
 
 namespace LsmFs.Host;
@@ -14,6 +16,8 @@ internal sealed class EpollLoop : EventLoop
     private EpollChannel?[] _slots = new EpollChannel?[64];
     private int _slotCount;
     private uint _generation;
+    private int _servedCount;
+    private Gathering _gathering = GatheringModule.initial;
 
     public EpollLoop(Server server, Store store, ILogger logger, int index) : base(server, store, logger)
     {
@@ -66,6 +70,11 @@ internal sealed class EpollLoop : EventLoop
 
     private void Turn()
     {
+        if (!HasWorkLeft)
+        {
+            Gather();
+        }
+
         int count = Epoll.Wait(HasWorkLeft ? 0 : -1);
 
         for (int index = 0; index < count; index++)
@@ -84,12 +93,25 @@ internal sealed class EpollLoop : EventLoop
 
             if (key != WakeKey && _slots[(int)(uint)key] is { } channel && channel.Key == key)
             {
+                _servedCount++;
                 Dispatch(channel, events);
             }
         }
 
         _arrivals.Serve();
         EndTurn();
+    }
+
+    /// <summary>Lets other threads run, where more will have arrived afterwards.</summary>
+    private void Gather()
+    {
+        _gathering = GatheringModule.next(Stopwatch.GetTimestamp(), _servedCount, in _gathering);
+        _servedCount = 0;
+
+        if (GatheringModule.isOn(in _gathering))
+        {
+            Thread.Yield();
+        }
     }
 
     private void Dispatch(EpollChannel channel, uint events)

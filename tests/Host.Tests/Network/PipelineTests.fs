@@ -121,6 +121,69 @@ let private randomly (setting: Setting) =
 
         Expect.equal (text reader.Result) replies $"seed %d{seed}"
 
+/// What fills a receive to the last byte, what is a byte less or more, and the peer's end on its heels: the transport may report each of it once.
+let private allAtOnce (setting: Setting) =
+    use served = new Served(setting)
+
+    for length in [ 4; 65_532; 65_536; 65_540; 131_072; 1_048_576 ] do
+        for isEnding in [ false; true ] do
+            use client = new Client(served.Port)
+            let count = length / 4
+            let reader = Tasks.Task.Run(fun () -> client.Receive(4 * count))
+            client.Send(String.replicate count "mn\r\n")
+
+            if isEnding then
+                client.Socket.Shutdown(Net.Sockets.SocketShutdown.Send)
+
+            Expect.equal (text reader.Result) (String.replicate count "MN\r\n") $"%d{length} bytes"
+
+            if isEnding then
+                Expect.isEmpty (client.ReceiveToEnd()) "the end behind the last reply"
+            else
+                client.Expect("mn\r\n", "MN\r\n")
+
+/// Connections whose requests arrive in the same turn, whole, in part, several in one, with the end behind them, and with ones that end the connection.
+let private besideOthers (setting: Setting) =
+    use served = new Served(setting)
+    use writer = new Client(served.Port)
+    let valueOf number = String.replicate (1 + number % 300) "v"
+
+    for number in 0..59 do
+        writer.Expect($"set k%d{number} 0 0 %d{(valueOf number).Length}\r\n%s{valueOf number}\r\n", "STORED\r\n")
+
+    let get number = $"get k%d{number}\r\n"
+
+    let hit number = $"VALUE k%d{number} 0 %d{(valueOf number).Length}\r\n%s{valueOf number}\r\nEND\r\n"
+
+    for _ in 1..20 do
+        let clients = [ for number in 0..59 -> number, new Client(served.Port) ]
+        served.AwaitConnectionCount 61
+
+        for number, client in clients do
+            match number % 6 with
+            | 0 -> client.Send(get number)
+            | 1 -> client.Send(get number + get number)
+            | 2 -> client.Send $"set own%d{number} 0 0 2\r\nab\r\nget own%d{number}\r\n"
+            | 3 -> client.Send(get number + "quit\r\n")
+            | 4 -> client.Send "get k"
+            | _ ->
+                client.Send(get number)
+                client.Socket.Shutdown(Net.Sockets.SocketShutdown.Send)
+
+        for number, client in clients do
+            match number % 6 with
+            | 0 -> Expect.equal (text (client.Receive (hit number).Length)) (hit number) "one"
+            | 1 -> Expect.equal (text (client.Receive(2 * (hit number).Length))) (hit number + hit number) "two"
+            | 2 ->
+                let replies = $"STORED\r\nVALUE own%d{number} 0 2\r\nab\r\nEND\r\n"
+                Expect.equal (text (client.Receive replies.Length)) replies "a write before a read"
+            | 4 -> client.Expect($"%d{number}\r\n", hit number)
+            | _ -> Expect.equal (text (client.ReceiveToEnd())) (hit number) "the last one"
+
+            (client :> IDisposable).Dispose()
+
+        served.AwaitConnectionCount 1
+
 let private visibleElsewhere (setting: Setting) =
     use served = new Served(setting)
     use writer = new Client(served.Port)
@@ -138,6 +201,8 @@ let tests =
     <| testList "Pipeline" [
         everywhere "cut in two at every byte, the replies are the same" inTwoPieces
         everywhere "sent byte by byte, the replies are the same" byteByByte
+        everywhere "what arrives at once is served whole, and the end behind it is seen" allAtOnce
+        everywhere "what arrives beside that of others is answered as if it were alone" besideOthers
         everywhere "replies keep the order of commands, and a client reads its own writes" randomly
         everywhere "a write that was acknowledged is seen on every connection" visibleElsewhere
     ]
