@@ -112,8 +112,8 @@ let all: Mutation list = [
         "the manifest forgets the last sequence number"
         Engine
         1000
-        (drops All "Work" "flushEdit" "Snapshot" "lastSequence")
-    mutation "the manifest forgets a flush_all" Engine 1000 (drops All "Work" "flushEdit" "Snapshot" "flush")
+        (drops All "Work" "flushEdit" "Snapshot" "get_LastSequence")
+    mutation "the manifest forgets a flush_all" Engine 1000 (drops All "Work" "flushEdit" "SnapshotShape" "flush")
 
     // Never wrong.
     mutation
