@@ -30,28 +30,33 @@ internal sealed unsafe class EpollChannel(EpollLoop loop, int descriptor, Origin
             // Most find something, and need no error kept for them.
             nint count = Libc.recvWithoutError(descriptor, start, buffer.Length, Libc.MessageDontWait);
 
-            while (count < 0)
+            while (true)
             {
+                if (count >= 0)
+                {
+                    // A receive that left room has taken everything; behind it can only be the end, which may have come with the same event.
+                    HasUnread = count == buffer.Length || _isEnding;
+                    return (int)count;
+                }
+
                 count = Libc.recv(descriptor, start, buffer.Length, Libc.MessageDontWait);
 
-                if (count < 0)
+                if (count >= 0)
                 {
-                    switch (Marshal.GetLastPInvokeError())
-                    {
-                        case Libc.Interrupted:
-                            continue;
-                        case Libc.TryAgain:
-                            HasUnread = false;
-                            return NothingNow;
-                        default:
-                            return Broken;
-                    }
+                    continue;
+                }
+
+                switch (Marshal.GetLastPInvokeError())
+                {
+                    case Libc.Interrupted:
+                        continue;
+                    case Libc.TryAgain:
+                        HasUnread = false;
+                        return NothingNow;
+                    default:
+                        return Broken;
                 }
             }
-
-            // A receive that left room has taken everything; behind it can only be the end, which may have come with the same event.
-            HasUnread = count == buffer.Length || _isEnding;
-            return (int)count;
         }
     }
 
@@ -61,25 +66,30 @@ internal sealed unsafe class EpollChannel(EpollLoop loop, int descriptor, Origin
         {
             nint count = Libc.sendWithoutError(descriptor, start, bytes.Length, Libc.MessageDontWait | Libc.MessageNoSignal);
 
-            while (count < 0)
+            while (true)
             {
+                if (count >= 0)
+                {
+                    return (int)count;
+                }
+
                 count = Libc.send(descriptor, start, bytes.Length, Libc.MessageDontWait | Libc.MessageNoSignal);
 
-                if (count < 0)
+                if (count >= 0)
                 {
-                    switch (Marshal.GetLastPInvokeError())
-                    {
-                        case Libc.Interrupted:
-                            continue;
-                        case Libc.TryAgain or Libc.NoBufferSpace:
-                            return 0;
-                        default:
-                            return Broken;
-                    }
+                    continue;
+                }
+
+                switch (Marshal.GetLastPInvokeError())
+                {
+                    case Libc.Interrupted:
+                        continue;
+                    case Libc.TryAgain or Libc.NoBufferSpace:
+                        return 0;
+                    default:
+                        return Broken;
                 }
             }
-
-            return (int)count;
         }
     }
 
