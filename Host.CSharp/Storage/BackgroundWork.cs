@@ -325,7 +325,7 @@ internal sealed class BackgroundWork : IDisposable
             _flushMemory.TakeBack();
         }
 
-        _store.Install(
+        _store.Versions.Install(
             tables,
             current => Work.flushEdit(current, ListModule.OfSeq(tables.Select(table => table.Meta))),
             SnapshotModule.flushed);
@@ -353,7 +353,7 @@ internal sealed class BackgroundWork : IDisposable
             var hasWorked = Compactions.TryWork(WakeCompactors, _stopping.Token);
             if (!hasWorked)
             {
-                _store.SettleUndecided();
+                _store.Versions.SettleUndecided();
             }
 
             Volatile.Write(ref failure, null);

@@ -142,7 +142,7 @@ internal sealed class Compactions(Store store, BackgroundCounters counters)
         var outputs = plan.Kind == CompactionKind.Merge ? Merge(writer, snapshot, plan, cancelled) : [];
         var edit = CompactionPlanModule.edit(plan, ListModule.OfSeq(outputs.Select(table => table.Meta)));
         // What was flushed is left out of the new tables, or goes with the old ones, so the flush must be as durable as they are.
-        store.Install(
+        store.Versions.Install(
             outputs,
             current => plan.Kind == CompactionKind.Move ? edit : Work.withFlush(current, edit),
             SnapshotModule.compacted);

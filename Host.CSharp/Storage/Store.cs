@@ -11,12 +11,9 @@ namespace LsmFs.Host;
 /// </summary>
 public sealed class Store : IDisposable
 {
-    private readonly Lock _manifestLock = new();
-    private readonly List<FileNumber> _undecided = [];
     private readonly Lock _readersLock = new();
     private readonly List<StoreReader> _readers = [];
     private (long Hits, long Misses) _readBefore;
-    private readonly ManifestWriter _manifest;
     private readonly Committer _committer;
     private readonly BackgroundWork _background;
     private readonly ItemCounter _items;
@@ -37,6 +34,7 @@ public sealed class Store : IDisposable
         Reads = new BlockReads(Blocks, log);
         Decisions = new DecisionRecorder(this);
         var chunks = new ChunkPool(EngineOptions.ChunkSizeBytes, OptionsModule.recycledBytesMax(EngineOptions));
+        ManifestWriter? manifest = null;
         LogWriter? writer;
         try
         {
@@ -47,8 +45,8 @@ public sealed class Store : IDisposable
             _current = SnapshotModule.recovered(
                 Memtable.Create(chunks), activeLog, recovered.Frozen, recovered.State.Version, recovered.Tables, recovered.Flush, recovered.LastSequence);
             var oldestLog = SnapshotModule.oldestLog(_current);
-            _manifest = new ManifestWriter(folder, recovered.StateSince(oldestLog), options.ManifestEditBytesMax, NextFileNumber, log);
-            _manifest.Rewrite();
+            manifest = new ManifestWriter(folder, recovered.StateSince(oldestLog), options.ManifestEditBytesMax, NextFileNumber, log);
+            manifest.Rewrite();
             StoreRecovery.RemoveLeftovers(folder, recovered, oldestLog, log);
             FitCache(_current.Tables);
             writer = options.Durability == Durability.Memory ? null : LogWriter.Create(folder, LogKind.WriteAheadLog, activeLog, durable: true, takesAhead: options.Durability == Durability.Os);
@@ -56,12 +54,13 @@ public sealed class Store : IDisposable
         }
         catch
         {
-            _manifest?.Dispose();
+            manifest?.Dispose();
             Tables.Dispose();
             folder.Reserve?.Dispose();
             throw;
         }
 
+        Versions = new VersionInstaller(this, manifest);
         _committer = new Committer(this, chunks, writer);
         _items = new ItemCounter(this);
         _background = new BackgroundWork(this);
@@ -89,6 +88,8 @@ public sealed class Store : IDisposable
     internal BlockReads Reads { get; }
 
     internal DecisionRecorder Decisions { get; }
+
+    internal VersionInstaller Versions { get; }
 
     internal Epochs Epochs { get; } = new();
 
@@ -261,7 +262,7 @@ public sealed class Store : IDisposable
                 _committer.FreezeLast();
                 AwaitFlush();
                 // A flush_all after the last value is in no memtable, and so in no flush.
-                Install([], current => Work.flushEdit(current, FSharpList<TableMeta>.Empty), (_, before) => before);
+                Versions.Install([], current => Work.flushEdit(current, FSharpList<TableMeta>.Empty), (_, before) => before);
             }
         }
         finally
@@ -270,7 +271,7 @@ public sealed class Store : IDisposable
             Decisions.Dispose();
             Holds.Close();
             _committer.Dispose();
-            _manifest.Dispose();
+            Versions.Dispose();
             Reads.Dispose();
             Tables.Dispose();
             Folder.Reserve!.Dispose();
@@ -332,7 +333,7 @@ public sealed class Store : IDisposable
         {
             StoreWork.Commit => !isAtReserve,
             StoreWork.Reclaim => true,
-            _ => !isAtReserve && !_manifestLock.IsHeldByCurrentThread,
+            _ => !isAtReserve && !Versions.IsEntered,
         };
     }
 
@@ -397,73 +398,6 @@ public sealed class Store : IDisposable
         Decisions.Frozen(before.Active.SizeBytes);
 
         _background.WakeFlusher();
-    }
-
-    /// <summary>
-    /// Makes background work durable, then visible: the edit is decided from the snapshot, recorded in the manifest, and only then published.
-    /// <paramref name="made"/> are the tables that the edit adds. When the manifest cannot be synced nobody knows whether the edit is on disk, so
-    /// they stay until a later manifest says that they are not needed.
-    /// </summary>
-    internal void Install(IReadOnlyList<Table> made, Func<Snapshot, VersionEdit> decide, Func<SnapshotLevels, Snapshot, Snapshot> transition)
-    {
-        lock (_manifestLock)
-        {
-            var edit = decide(Current);
-            try
-            {
-                _manifest.Append(edit);
-            }
-            catch
-            {
-                if (_manifest.IsUndecided)
-                {
-                    _undecided.AddRange(made.Select(table => table.Number));
-                }
-                else
-                {
-                    // At once: what failed for want of space must not take more of it with every attempt.
-                    Delete(made.Select(table => table.Number));
-                }
-
-                throw;
-            }
-
-            // Outside the loop: commits come in between all the time, and nobody else changes the levels.
-            var levels = SnapshotModule.levelsAfter(edit, ListModule.OfSeq(made), Current);
-            Decisions.Install(edit, () =>
-            {
-                Snapshot before;
-                do
-                {
-                    before = Current;
-                }
-                while (!TryPublish(before, transition(levels, before)));
-            });
-
-            FitCache(Current.Tables);
-            Delete(_undecided);
-            _undecided.Clear();
-        }
-    }
-
-    /// <summary>Deletes the tables of edits that may be on disk, when no other edit does so: one that says nothing new ends the doubt.</summary>
-    internal void SettleUndecided()
-    {
-        lock (_manifestLock)
-        {
-            if (_undecided.Count > 0)
-            {
-                Install([], current => Work.withFlush(current, VersionEditModule.empty), (_, before) => before);
-            }
-        }
-    }
-
-    private void Delete(IEnumerable<FileNumber> tables)
-    {
-        foreach (var table in tables)
-        {
-            DeleteTable(table);
-        }
     }
 
     /// <summary>Closes and deletes a table that nothing refers to.</summary>
@@ -536,9 +470,10 @@ public sealed class Store : IDisposable
     }
 
     /// <summary>Leaves the cache what the metadata of the tables leaves of its budget.</summary>
-    private void FitCache(Table[][] tables) =>
+    internal void FitCache(Table[][] tables) =>
         Cache.Resize(OptionsModule.cacheSizeBytes(EngineOptions, tables.Sum(level => level.Sum(table => table.MemoryBytes))));
 
-    private bool TryPublish(Snapshot before, Snapshot after) =>
+    /// <summary>Makes a snapshot the newest one, unless another has come after the one that it was made from.</summary>
+    internal bool TryPublish(Snapshot before, Snapshot after) =>
         ReferenceEquals(Interlocked.CompareExchange(ref _current, after, before), before);
 }
