@@ -66,7 +66,7 @@ module BinaryParser =
 
     /// The header says what cannot be: nothing tells where the next packet would begin.
     let private broken (reply: ReplyCode) : ParseStep = {
-        CommandLine.rejected reply false BinaryFormat.headerLength with
+        ParseStep.rejected reply false BinaryFormat.headerLength with
             Kind = ParseStepKind.RejectedForGood
     }
 
@@ -78,7 +78,7 @@ module BinaryParser =
         (bodyLength: int)
         : ParseStep =
         state.SwallowBytes <- int64 bodyLength
-        CommandLine.rejectedCounting counters reply false BinaryFormat.headerLength
+        ParseStep.rejectedCounting counters reply false BinaryFormat.headerLength
 
     /// 32 bits of the extras.
     let inline private extra (input: ReadOnlySpan<byte>) (offset: int) : uint32 =
@@ -96,7 +96,7 @@ module BinaryParser =
         let cas = BinaryFormat.cas input
 
         let command = {
-            CommandLine.withKey verb false keyOffset keyLength with
+            Command.withKey verb false keyOffset keyLength with
                 Dialect = Dialect.Binary
                 ValueOffset = keyOffset + keyLength
                 ValueLength = valueLength
@@ -155,20 +155,20 @@ module BinaryParser =
                 refuse &state Counters.None ReplyCode.Error bodyLength
             elif valueLength <= valueLengthMax then
                 if input.Length - BinaryFormat.headerLength < bodyLength then
-                    CommandLine.needMoreOf (BinaryFormat.headerLength + bodyLength)
+                    ParseStep.needMoreOf (BinaryFormat.headerLength + bodyLength)
                 else
                     command <- commandOf input verb extrasLength keyLength valueLength
-                    CommandLine.parsed (BinaryFormat.headerLength + bodyLength)
+                    ParseStep.parsed (BinaryFormat.headerLength + bodyLength)
             elif verb <> Verb.Set then
                 refuse &state Counters.StoreTooLarge ReplyCode.ObjectTooLarge bodyLength
             elif input.Length < keyEnd then
-                CommandLine.needMoreOf keyEnd
+                ParseStep.needMoreOf keyEnd
             else
                 // It removes the old value, whose key is needed for that.
                 command <- { commandOf input verb extrasLength keyLength 0 with Verb = Verb.SetTooLarge }
 
                 state.SwallowBytes <- int64 valueLength
-                CommandLine.parsed keyEnd
+                ParseStep.parsed keyEnd
 
     /// Parses what stands at the start of `input`, as `Parser.parse` does for the text protocol. O(1), no allocation.
     let parse
@@ -178,13 +178,13 @@ module BinaryParser =
         (command: byref<Command>)
         : ParseStep =
         if input.IsEmpty then
-            CommandLine.needMoreOf 0
+            ParseStep.needMoreOf 0
         elif state.SwallowBytes > 0L then
-            CommandLine.swallow &state input
+            ParseStep.swallow &state input
         elif input[0] <> BindingProtocol.binaryMagic then
-            CommandLine.close ()
+            ParseStep.close ()
         elif input.Length < BinaryFormat.headerLength then
-            CommandLine.needMoreOf BinaryFormat.headerLength
+            ParseStep.needMoreOf BinaryFormat.headerLength
         else
             parsePacket valueLengthMax &state input &command
 

@@ -1,7 +1,7 @@
 namespace LsmFs.Engine
 
-// What passes between the protocol and its surroundings, as data: commands, the parser's steps, replies and the counters a
-// command moves. Offsets count from the start of the span that was given to the parser; nothing here owns bytes.
+// What passes between the protocol and its surroundings, as data: commands, replies and the counters a command moves.
+// Offsets count from the start of the span that was given to the parser; nothing here owns bytes.
 
 open System
 
@@ -84,6 +84,31 @@ type Command = {
     ValueOffset: int
     ValueLength: int
 }
+
+/// Commands as parsers begin them: the fields that are not given are zero.
+[<RequireQualifiedAccess>]
+module internal Command =
+
+    let inline withoutKey (verb: Verb) (noReply: bool) : Command = {
+        Verb = verb
+        Dialect = Dialect.Text
+        NoReply = noReply
+        KeyOffset = 0
+        KeyLength = 0
+        KeysLength = 0
+        Flags = 0u
+        Exptime = 0
+        Number = 0UL
+        ValueOffset = 0
+        ValueLength = 0
+    }
+
+    let inline withKey (verb: Verb) (noReply: bool) (keyOffset: int) (keyLength: int) : Command = {
+        withoutKey verb noReply with
+            KeyOffset = keyOffset
+            KeyLength = keyLength
+            KeysLength = keyLength
+    }
 
 /// Every answer that is a fixed line, and those whose line the host completes (`Number`, `Value`, `Version`, `Stats`).
 type ReplyCode =
@@ -232,41 +257,6 @@ module Counter =
         "auth_errors"
         "cmd_meta"
     |]
-
-/// What the parser made of the bytes it was given.
-type ParseStepKind =
-    /// Nothing yet: call again with the same bytes and more behind them. `WantedBytes` is how many in all, 0 when unknown.
-    | NeedMore = 0uy
-    /// The command is complete, value included. The bytes must stay where they are until it is executed.
-    | Parsed = 1uy
-    /// Nothing to execute: send `Reply` (which may be none) and go on behind `ConsumedBytes`.
-    | Rejected = 2uy
-    /// The connection cannot go on: close it without a word.
-    | Close = 3uy
-    /// The connection cannot go on: send `Reply`, and close it.
-    | RejectedForGood = 4uy
-
-/// One step of the parser.
-[<Struct>]
-type ParseStep = {
-    Kind: ParseStepKind
-    /// The answer to what was rejected.
-    Reply: ReplyCode
-    /// What a rejected line counts as.
-    Counters: Counters
-    /// Bytes that are done with; 0 for `NeedMore` and `Close`.
-    ConsumedBytes: int
-    /// For `NeedMore`: the length the input must reach before another call makes sense; 0 unknown.
-    WantedBytes: int
-}
-
-/// What the parser remembers of a connection between calls. The default value is a fresh connection.
-[<Struct; NoEquality; NoComparison>]
-type ParserState =
-    /// Bytes of a refused value that are still to be dropped.
-    val mutable SwallowBytes: int64
-    /// Leading bytes of the unfinished line that hold no newline, so that none is searched twice.
-    val mutable ScannedBytes: int
 
 /// What an operator forbade. memcached's flags `-F` and `-X`.
 [<Struct>]

@@ -23,72 +23,6 @@ module internal CommandLine =
     [<Literal>]
     let private lineBytesMin = 4
 
-    let inline needMoreOf (wantedBytes: int) : ParseStep = {
-        Kind = ParseStepKind.NeedMore
-        Reply = ReplyCode.None
-        Counters = Counters.None
-        ConsumedBytes = 0
-        WantedBytes = wantedBytes
-    }
-
-    let inline parsed (consumedBytes: int) : ParseStep = {
-        Kind = ParseStepKind.Parsed
-        Reply = ReplyCode.None
-        Counters = Counters.None
-        ConsumedBytes = consumedBytes
-        WantedBytes = 0
-    }
-
-    let rejectedCounting (counters: Counters) (reply: ReplyCode) (noReply: bool) (consumedBytes: int) : ParseStep = {
-        Kind = ParseStepKind.Rejected
-        Reply = (if noReply then ReplyCode.None else reply)
-        Counters = counters
-        ConsumedBytes = consumedBytes
-        WantedBytes = 0
-    }
-
-    let rejected (reply: ReplyCode) (noReply: bool) (consumedBytes: int) : ParseStep =
-        rejectedCounting Counters.None reply noReply consumedBytes
-
-    let inline close () : ParseStep = {
-        Kind = ParseStepKind.Close
-        Reply = ReplyCode.None
-        Counters = Counters.None
-        ConsumedBytes = 0
-        WantedBytes = 0
-    }
-
-    /// Drops bytes of a refused value.
-    let swallow (state: byref<ParserState>) (input: ReadOnlySpan<byte>) : ParseStep =
-        let dropped = int (min state.SwallowBytes (int64 input.Length))
-        state.SwallowBytes <- state.SwallowBytes - int64 dropped
-        rejected ReplyCode.None true dropped
-
-    let inline withoutKey (verb: Verb) (noReply: bool) : Command = {
-        Verb = verb
-        Dialect = Dialect.Text
-        NoReply = noReply
-        KeyOffset = 0
-        KeyLength = 0
-        KeysLength = 0
-        Flags = 0u
-        Exptime = 0
-        Number = 0UL
-        ValueOffset = 0
-        ValueLength = 0
-    }
-
-    let inline withKey (verb: Verb) (noReply: bool) (keyOffset: int) (keyLength: int) : Command = {
-        withoutKey verb noReply with
-            KeyOffset = keyOffset
-            KeyLength = keyLength
-            KeysLength = keyLength
-    }
-
-    /// Whether the token begins as the last word of an HTTP request does.
-    let private isHttpVersion (token: ReadOnlySpan<byte>) =
-        token.Length >= 5 && CommandName.pack (token.Slice(0, 5)) = CommandName.HttpVersion
-
     let private isKeyTooLong (tokens: Span<int>) (index: int) = Tokens.length tokens index > ProtocolLimits.keyLengthMax
 
     /// A storage line is good: the value, when all of it is there.
@@ -96,12 +30,12 @@ module internal CommandLine =
         let finish = parsedCommand.ValueOffset + parsedCommand.ValueLength
 
         if input.Length - 2 < finish then
-            needMoreOf (finish + 2)
+            ParseStep.needMoreOf (finish + 2)
         elif input[finish] <> carriageReturn || input[finish + 1] <> newline then
-            rejectedCounting Counters.CmdSet ReplyCode.BadDataChunk parsedCommand.NoReply (finish + 2)
+            ParseStep.rejectedCounting Counters.CmdSet ReplyCode.BadDataChunk parsedCommand.NoReply (finish + 2)
         else
             command <- parsedCommand
-            parsed (finish + 2)
+            ParseStep.parsed (finish + 2)
 
     let private parseRetrieval
         (line: ReadOnlySpan<byte>)
@@ -121,9 +55,9 @@ module internal CommandLine =
         let first = Tokens.next line &position
 
         if first.IsEmpty then
-            rejected ReplyCode.BadCommandLineFormat false consumed
+            ParseStep.rejected ReplyCode.BadCommandLineFormat false consumed
         elif not goodExptime then
-            rejected ReplyCode.InvalidExptime false consumed
+            ParseStep.rejected ReplyCode.InvalidExptime false consumed
         else
             let keyOffset = position - first.Length
             let mutable longest = first.Length
@@ -135,15 +69,15 @@ module internal CommandLine =
                 more <- not key.IsEmpty
 
             if longest > ProtocolLimits.keyLengthMax then
-                rejected ReplyCode.BadCommandLineFormat false consumed
+                ParseStep.rejected ReplyCode.BadCommandLineFormat false consumed
             else
                 command <- {
-                    withKey verb false keyOffset first.Length with
+                    Command.withKey verb false keyOffset first.Length with
                         KeysLength = line.Length - keyOffset
                         Exptime = exptime
                 }
 
-                parsed consumed
+                ParseStep.parsed consumed
 
     let private parseStorage
         (valueLengthMax: int)
@@ -168,7 +102,7 @@ module internal CommandLine =
             || length > Int32.MaxValue - 2
         then
             // Nothing says how long the data is: it will be read as a command, and the client is told even if it wants no reply.
-            rejected ReplyCode.BadCommandLineFormat false consumed
+            ParseStep.rejected ReplyCode.BadCommandLineFormat false consumed
         else
             let noReply = Tokens.endInNoreply line tokens count 5
 
@@ -180,20 +114,20 @@ module internal CommandLine =
 
             if not isGood then
                 state.SwallowBytes <- int64 length + 2L
-                rejected ReplyCode.BadCommandLineFormat noReply consumed
+                ParseStep.rejected ReplyCode.BadCommandLineFormat noReply consumed
             elif length > valueLengthMax then
                 state.SwallowBytes <- int64 length + 2L
 
                 if verb = Verb.Set then
-                    command <- withKey Verb.SetTooLarge noReply tokens[2] (tokens[3] - tokens[2])
-                    parsed consumed
+                    command <- Command.withKey Verb.SetTooLarge noReply tokens[2] (tokens[3] - tokens[2])
+                    ParseStep.parsed consumed
                 else
-                    rejectedCounting Counters.StoreTooLarge ReplyCode.ObjectTooLarge noReply consumed
+                    ParseStep.rejectedCounting Counters.StoreTooLarge ReplyCode.ObjectTooLarge noReply consumed
             else
                 takeValue
                     input
                     {
-                        withKey verb noReply tokens[2] (tokens[3] - tokens[2]) with
+                        Command.withKey verb noReply tokens[2] (tokens[3] - tokens[2]) with
                             Flags = flags
                             Exptime = exptime
                             Number = unique
@@ -210,7 +144,7 @@ module internal CommandLine =
         (command: byref<Command>)
         : ParseStep =
         if count < 2 then
-            rejected ReplyCode.BadCommandLineFormat false consumed
+            ParseStep.rejected ReplyCode.BadCommandLineFormat false consumed
         else
             let noReply = Tokens.endInNoreply line tokens count 2
             let mutable isGood = true
@@ -221,12 +155,12 @@ module internal CommandLine =
                 isGood <- isGood && Digits.tryInt32 (Tokens.item line tokens index) &ignored
 
             if isKeyTooLong tokens 1 then
-                rejected ReplyCode.BadCommandLineFormat noReply consumed
+                ParseStep.rejected ReplyCode.BadCommandLineFormat noReply consumed
             elif not isGood then
-                rejected ReplyCode.BadDeleteFormat noReply consumed
+                ParseStep.rejected ReplyCode.BadDeleteFormat noReply consumed
             else
-                command <- withKey Verb.Delete noReply tokens[2] (tokens[3] - tokens[2])
-                parsed consumed
+                command <- Command.withKey Verb.Delete noReply tokens[2] (tokens[3] - tokens[2])
+                ParseStep.parsed consumed
 
     let private parseArithmetic
         (line: ReadOnlySpan<byte>)
@@ -239,18 +173,21 @@ module internal CommandLine =
         let mutable delta = 0UL
 
         if count < 3 then
-            rejected ReplyCode.BadCommandLineFormat false consumed
+            ParseStep.rejected ReplyCode.BadCommandLineFormat false consumed
         else
             let noReply = Tokens.endInNoreply line tokens count 2
 
             if isKeyTooLong tokens 1 then
-                rejected ReplyCode.BadCommandLineFormat noReply consumed
+                ParseStep.rejected ReplyCode.BadCommandLineFormat noReply consumed
             elif not (Digits.tryUInt64 (Tokens.item line tokens 2) &delta) then
-                rejected ReplyCode.InvalidDelta noReply consumed
+                ParseStep.rejected ReplyCode.InvalidDelta noReply consumed
             else
-                command <- { withKey verb noReply tokens[2] (tokens[3] - tokens[2]) with Number = delta }
+                command <- {
+                    Command.withKey verb noReply tokens[2] (tokens[3] - tokens[2]) with
+                        Number = delta
+                }
 
-                parsed consumed
+                ParseStep.parsed consumed
 
     let private parseTouch
         (line: ReadOnlySpan<byte>)
@@ -262,129 +199,21 @@ module internal CommandLine =
         let mutable exptime = 0
 
         if count < 3 then
-            rejected ReplyCode.BadCommandLineFormat false consumed
+            ParseStep.rejected ReplyCode.BadCommandLineFormat false consumed
         else
             let noReply = Tokens.endInNoreply line tokens count 2
 
             if isKeyTooLong tokens 1 then
-                rejected ReplyCode.BadCommandLineFormat noReply consumed
+                ParseStep.rejected ReplyCode.BadCommandLineFormat noReply consumed
             elif not (Digits.tryInt32 (Tokens.item line tokens 2) &exptime) then
-                rejected ReplyCode.InvalidExptime noReply consumed
+                ParseStep.rejected ReplyCode.InvalidExptime noReply consumed
             else
                 command <- {
-                    withKey Verb.Touch noReply tokens[2] (tokens[3] - tokens[2]) with
+                    Command.withKey Verb.Touch noReply tokens[2] (tokens[3] - tokens[2]) with
                         Exptime = exptime
                 }
 
-                parsed consumed
-
-    let private parseFlushAll
-        (line: ReadOnlySpan<byte>)
-        (tokens: Span<int>)
-        (count: int)
-        (consumed: int)
-        (command: byref<Command>)
-        : ParseStep =
-        let noReply = Tokens.endInNoreply line tokens count 1
-        let mutable delay = 0
-
-        if count <> (if noReply then 2 else 1) && not (Digits.tryInt32 (Tokens.item line tokens 1) &delay) then
-            rejectedCounting Counters.CmdFlush ReplyCode.InvalidExptime noReply consumed
-        else
-            command <- { withoutKey Verb.FlushAll noReply with Exptime = delay }
-
-            parsed consumed
-
-    let private parseVerbosity
-        (line: ReadOnlySpan<byte>)
-        (tokens: Span<int>)
-        (count: int)
-        (consumed: int)
-        (command: byref<Command>)
-        : ParseStep =
-        let noReply = Tokens.endInNoreply line tokens count 1
-        let mutable level = 0u
-
-        if count < 2 || not (Digits.tryUInt32 (Tokens.item line tokens 1) &level) then
-            rejected ReplyCode.BadCommandLineFormat noReply consumed
-        else
-            command <- { withoutKey Verb.Verbosity noReply with Number = uint64 level }
-
-            parsed consumed
-
-    /// A command whose arguments are understood where it is carried out.
-    let private parseWithArguments
-        (line: ReadOnlySpan<byte>)
-        (tokens: Span<int>)
-        (count: int)
-        (verb: Verb)
-        (noReply: bool)
-        (consumed: int)
-        (command: byref<Command>)
-        : ParseStep =
-        command <-
-            if count < 2 then
-                withoutKey verb noReply
-            else
-                {
-                    withKey verb noReply tokens[2] (tokens[3] - tokens[2]) with
-                        KeysLength = line.Length - tokens[2]
-                }
-
-        parsed consumed
-
-    /// A command that is answered from its line alone.
-    let inline private answered
-        (line: ReadOnlySpan<byte>)
-        (tokens: Span<int>)
-        (count: int)
-        (reply: ReplyCode)
-        (consumed: int)
-        : ParseStep =
-        rejected reply (Tokens.endInNoreply line tokens count 1) consumed
-
-    let private parseCacheMemlimit
-        (line: ReadOnlySpan<byte>)
-        (tokens: Span<int>)
-        (count: int)
-        (consumed: int)
-        (command: byref<Command>)
-        : ParseStep =
-        let mutable mebibytes = 0u
-
-        if count < 2 || not (Digits.tryUInt32 (Tokens.item line tokens 1) &mebibytes) then
-            answered line tokens count ReplyCode.Error consumed
-        else
-            command <- {
-                withoutKey Verb.CacheMemlimit (Tokens.endInNoreply line tokens count 1) with
-                    Number = uint64 mebibytes
-            }
-
-            parsed consumed
-
-    let private parseUnknown
-        (line: ReadOnlySpan<byte>)
-        (tokens: Span<int>)
-        (count: int)
-        (packed: uint64)
-        (consumed: int)
-        (command: byref<Command>)
-        : ParseStep =
-        if count > 1 && isHttpVersion (Tokens.item line tokens (count - 1)) then
-            close ()
-        elif packed = CommandName.Shutdown then
-            command <- {
-                withoutKey Verb.Shutdown (Tokens.endInNoreply line tokens count 1) with
-                    Number =
-                        (if AdminRequest.isShutdownMode line tokens count then
-                             1UL
-                         else
-                             0UL)
-            }
-
-            parsed consumed
-        else
-            rejected ReplyCode.Error (Tokens.endInNoreply line tokens count 0) consumed
+                ParseStep.parsed consumed
 
     /// The line whose newline is at `lineEnd`, without its end. `lineEnd` is not 0.
     let textOf (input: ReadOnlySpan<byte>) (lineEnd: int) : ReadOnlySpan<byte> =
@@ -407,7 +236,7 @@ module internal CommandLine =
         let consumed = lineEnd + 1
 
         if consumed < lineBytesMin then
-            rejected ReplyCode.BadCommandLineFormat false consumed
+            ParseStep.rejected ReplyCode.BadCommandLineFormat false consumed
         else
             let line = textOf input lineEnd
 
@@ -446,29 +275,10 @@ module internal CommandLine =
                 | CommandName.Incr -> parseArithmetic line tokens count Verb.Incr consumed &command
                 | CommandName.Decr -> parseArithmetic line tokens count Verb.Decr consumed &command
                 | CommandName.Touch -> parseTouch line tokens count consumed &command
-                | CommandName.Stats -> parseWithArguments line tokens count Verb.Stats false consumed &command
                 | CommandName.Version ->
-                    command <- withoutKey Verb.Version false
-                    parsed consumed
+                    command <- Command.withoutKey Verb.Version false
+                    ParseStep.parsed consumed
                 | CommandName.Quit ->
-                    command <- withoutKey Verb.Quit false
-                    parsed consumed
-                | packed when packed = 0UL && nameLength = 9 ->
-                    if CommandName.pack name = CommandName.FlushAllHead && name[8] = byte 'l' then
-                        parseFlushAll line tokens count consumed &command
-                    elif CommandName.pack name = CommandName.VerbosityHead && name[8] = byte 'y' then
-                        parseVerbosity line tokens count consumed &command
-                    else
-                        parseUnknown line tokens count packed consumed &command
-                | CommandName.Lru -> answered line tokens count (AdminRequest.lru line tokens count) consumed
-                | CommandName.Slabs -> answered line tokens count (AdminRequest.slabs line tokens count) consumed
-                // Answered even to noreply. What there is to watch, there the log of a cache, is not logged here.
-                | CommandName.Watch -> rejected ReplyCode.WatchNotAllowed false consumed
-                | _ when CommandName.isCacheMemlimit name -> parseCacheMemlimit line tokens count consumed &command
-                | _ when CommandName.isRefreshCerts name ->
-                    command <- withoutKey Verb.RefreshCerts (Tokens.endInNoreply line tokens count 1)
-                    parsed consumed
-                | _ when CommandName.isLruCrawler name ->
-                    let noReply = Tokens.endInNoreply line tokens count 1
-                    parseWithArguments line tokens count Verb.LruCrawler noReply consumed &command
-                | packed -> parseUnknown line tokens count packed consumed &command
+                    command <- Command.withoutKey Verb.Quit false
+                    ParseStep.parsed consumed
+                | packed -> AdminLine.parse line name packed tokens count consumed &command

@@ -99,7 +99,7 @@ module internal MetaLine =
             || not (MetaFlags.areWords (line.Slice position))
         then
             // Nothing says how long the data is: it will be read as a command.
-            CommandLine.rejected ReplyCode.BadCommandLineFormat false consumed
+            ParseStep.rejected ReplyCode.BadCommandLineFormat false consumed
         else
             let reply =
                 if key.Length > ProtocolLimits.keyLengthMax then
@@ -109,10 +109,10 @@ module internal MetaLine =
 
             if reply <> ReplyCode.None then
                 state.SwallowBytes <- int64 length + 2L
-                CommandLine.rejected reply false consumed
+                ParseStep.rejected reply false consumed
             else
                 let parsed = {
-                    CommandLine.withKey Verb.MetaSet false keyOffset key.Length with
+                    Command.withKey Verb.MetaSet false keyOffset key.Length with
                         Dialect = Dialect.Meta
                         KeysLength = line.Length - keyOffset
                         Flags = uint32 options.Flags
@@ -124,7 +124,7 @@ module internal MetaLine =
                 if length > valueLengthMax then
                     state.SwallowBytes <- int64 length + 2L
                     command <- { parsed with Verb = Verb.SetTooLarge; ValueOffset = 0; ValueLength = 0 }
-                    CommandLine.parsed consumed
+                    ParseStep.parsed consumed
                 else
                     CommandLine.takeValue input parsed &command
 
@@ -144,9 +144,9 @@ module internal MetaLine =
         let keyOffset = position - key.Length
 
         if line[1] = byte 'n' then
-            CommandLine.rejected ReplyCode.MetaNoop false consumed
+            ParseStep.rejected ReplyCode.MetaNoop false consumed
         elif key.IsEmpty then
-            CommandLine.rejected ReplyCode.BadCommandLineFormat false consumed
+            ParseStep.rejected ReplyCode.BadCommandLineFormat false consumed
         elif line[1] = byte 's' then
             parseSet valueLengthMax &state input line key keyOffset consumed &command
         else
@@ -172,14 +172,14 @@ module internal MetaLine =
                     judge verb key flags 2 &options
 
             if reply <> ReplyCode.None then
-                CommandLine.rejected reply false consumed
+                ParseStep.rejected reply false consumed
             else
                 command <- {
-                    CommandLine.withKey verb false keyOffset key.Length with
+                    Command.withKey verb false keyOffset key.Length with
                         Dialect = Dialect.Meta
                         KeysLength = line.Length - keyOffset
                         Flags = uint32 options.Flags
                         Number = options.CompareCas
                 }
 
-                CommandLine.parsed consumed
+                ParseStep.parsed consumed

@@ -5,8 +5,8 @@ namespace LsmFs.Engine
 // Invariants:
 //   1. However the bytes of a connection are cut into calls, the steps other than NeedMore are the same, dropped bytes aside.
 //   2. Every step either consumes bytes, or asks for more, or closes; NeedMore consumes none.
-//   3. A value is either CommandLine.parsed whole or never buffered: bytes of a refused value are dropped as they come (`SwallowBytes`).
-//   4. Keys of a CommandLine.parsed command are 1 to 250 bytes without space and newline.
+//   3. A value is either parsed whole or never buffered: bytes of a refused value are dropped as they come (`SwallowBytes`).
+//   4. Keys of a parsed command are 1 to 250 bytes without space and newline.
 //
 // Where releases of memcached differ, this follows 1.6.45: docs/PROTOCOL.md lists the differences.
 
@@ -113,7 +113,7 @@ module Parser =
             uint32 (length - 1) < uint32 ProtocolLimits.keyLengthMax
             && input.Slice(keyOffset, length).IndexOf space < 0
         then
-            command <- CommandLine.withKey verb false keyOffset length
+            command <- Command.withKey verb false keyOffset length
             true
         else
             false
@@ -125,7 +125,7 @@ module Parser =
         let keyLength = rest.Slice(0, min rest.Length (ProtocolLimits.keyLengthMax + 1)).IndexOf space
 
         if keyLength <= 0 || rest.Slice(0, keyLength).IndexOf newline >= 0 then
-            CommandLine.needMoreOf 0
+            ParseStep.needMoreOf 0
         else
             let mutable position = 4 + keyLength + 1
             let flagsStart = position
@@ -166,7 +166,7 @@ module Parser =
                 CommandLine.takeValue
                     input
                     {
-                        CommandLine.withKey Verb.Set noReply 4 keyLength with
+                        Command.withKey Verb.Set noReply 4 keyLength with
                             Flags = uint32 flags
                             Exptime = int32 exptime
                             ValueOffset = position + 2
@@ -174,7 +174,7 @@ module Parser =
                     }
                     &command
             else
-                CommandLine.needMoreOf 0
+                ParseStep.needMoreOf 0
 
     /// Whether a line of more than `lineLengthMax` bytes may go on: only one that begins as a retrieval.
     let private mayBeLong (input: ReadOnlySpan<byte>) =
@@ -188,9 +188,9 @@ module Parser =
         (command: byref<Command>)
         : ParseStep =
         if input.IsEmpty then
-            CommandLine.needMoreOf 0
+            ParseStep.needMoreOf 0
         elif state.SwallowBytes > 0L then
-            CommandLine.swallow &state input
+            ParseStep.swallow &state input
         else
             let scanned = min state.ScannedBytes input.Length
             let found = input.Slice(scanned).IndexOf newline
@@ -200,10 +200,10 @@ module Parser =
                 lineLength > ProtocolLimits.lineLengthMax
                 && (lineLength > ProtocolLimits.retrievalLineLengthMax || not (mayBeLong input))
             then
-                CommandLine.close ()
+                ParseStep.close ()
             elif found < 0 then
                 state.ScannedBytes <- input.Length
-                CommandLine.needMoreOf 0
+                ParseStep.needMoreOf 0
             else
                 let step =
                     if MetaLine.isMeta input lineLength then
@@ -242,7 +242,7 @@ module Parser =
                     lineEnd > 0
                     && tryGet input lineEnd (if isGet then Verb.Get else Verb.Gets) (if isGet then 4 else 5) &command
                 then
-                    CommandLine.parsed (lineEnd + 1)
+                    ParseStep.parsed (lineEnd + 1)
                 else
                     parseSlowly valueLengthMax &state input &command
             elif head = setPrefix then
