@@ -153,7 +153,7 @@ public sealed class Store : IDisposable
                     _readBefore.Hits + _readers.Sum(reader => reader.HitCount),
                     _readBefore.Misses + _readers.Sum(reader => reader.MissCount),
                     Reads.Count,
-                    _committer.BlockReadCount);
+                    _committer.Groups.BlockReadCount);
             }
         }
     }
@@ -259,7 +259,7 @@ public sealed class Store : IDisposable
             _committer.Stop();
             if (Options.Durability == Durability.Memory)
             {
-                _committer.FreezeLast();
+                _committer.Groups.FreezeLast();
                 AwaitFlush();
                 // A flush_all after the last value is in no memtable, and so in no flush.
                 Versions.Install([], current => Work.flushEdit(current, FSharpList<TableMeta>.Empty), (_, before) => before);
@@ -328,7 +328,7 @@ public sealed class Store : IDisposable
     /// <summary>Whether work would not come into a lock that the calling thread is in already, further down its stack.</summary>
     internal bool MayRun(StoreWork work)
     {
-        var isAtReserve = Folder.Reserve!.IsEntered || Decisions.IsEntered || _background.Compactions.IsEntered || _committer.IsEntered;
+        var isAtReserve = Folder.Reserve!.IsEntered || Decisions.IsEntered || _background.Compactions.IsEntered || _committer.Groups.IsEntered;
         return work switch
         {
             StoreWork.Commit => !isAtReserve,
@@ -416,7 +416,7 @@ public sealed class Store : IDisposable
     /// <summary>Deletes the logs whose entries are all in tables.</summary>
     internal void DeleteLogsBefore(FileNumber oldestLog)
     {
-        _committer.CloseLogsBefore(oldestLog);
+        _committer.Groups.CloseLogsBefore(oldestLog);
         var file = "old logs";
         try
         {
@@ -441,7 +441,7 @@ public sealed class Store : IDisposable
 
     /// <summary>Gives the memory of a flushed memtable back once nobody can read it. After publishing the snapshot without it.</summary>
     internal void RetireMemtable(Memtable memtable) =>
-        Epochs.Retire(() => Holds.Release(memtable, () => _committer.Recycle(memtable)));
+        Epochs.Retire(() => Holds.Release(memtable, () => _committer.Groups.Recycle(memtable)));
 
     /// <summary>Deletes a table once nobody can read it. After publishing the snapshot without it.</summary>
     internal void RetireTable(TableMeta table) =>

@@ -149,8 +149,8 @@ public sealed record StoreStatistics
             AwaitedReadCount = cache.AwaitedCount,
             CommitReadCount = cache.CommitReadCount,
             CacheEvictionCount = cache.Cache.EvictionCount,
-            LogBytes = committer.LogBytes,
-            CommittedBytes = committer.CommittedBytes,
+            LogBytes = committer.Groups.LogBytes,
+            CommittedBytes = committer.Groups.CommittedBytes,
             Pressure = store.Pressure,
             FlushCount = counters.FlushCount,
             FlushedBytes = counters.FlushedBytes,
@@ -167,7 +167,7 @@ public sealed record StoreStatistics
             StoppedTimes = pressures.ToDictionary(reason => reason, counters.StoppedTime),
             Pace = store.Pace,
             Holds = store.Holds.Statistics,
-            WriteRefusal = committer.Poison ?? store.WriteTrouble,
+            WriteRefusal = committer.Groups.Poison ?? store.WriteTrouble,
         };
     }
 }

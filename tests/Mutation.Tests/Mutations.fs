@@ -25,36 +25,36 @@ let all: Mutation list = [
         "a write is answered before the log has it"
         Host
         1000
-        (drops All "Committer" "TryAppend" "LogWriter" "Append")
+        (drops All "GroupCommit" "TryAppend" "WriteAheadLogs" "Append")
     mutation
         "a write is answered before the log is synced"
         Host
         1000
-        (drops All "Committer" "TryAppend" "Committer" "SyncLogs")
+        (drops All "GroupCommit" "TryAppend" "WriteAheadLogs" "Sync")
     mutation
         "a flush of everything is synced, and the name of its log is not"
         Host
         3000
-        (drops All "Committer" "SyncLogs" "DataFolder" "Sync")
+        (drops All "WriteAheadLogs" "Sync" "DataFolder" "Sync")
     mutation
         "a flush of everything is synced, and what was written before it is not"
         Host
         3000
-        (drops All "Committer" "SyncLogs" "List`1" "ForEach")
+        (drops All "WriteAheadLogs" "Sync" "List`1" "ForEach")
     mutation
         "a write can be read before the log is synced"
         Host
         1000
         (together [
-            repeatsEarlier "Committer" "TryCommitGroup" "Store" "PublishCommit" (Before("Committer", "TryAppend", 2))
-            drops Last "Committer" "TryCommitGroup" "WriteContext" "CommitMemtable"
-            drops Last "Committer" "TryCommitGroup" "Store" "PublishCommit"
+            repeatsEarlier "GroupCommit" "TryCommitGroup" "Store" "PublishCommit" (Before("GroupCommit", "TryAppend", 2))
+            drops Last "GroupCommit" "TryCommitGroup" "WriteContext" "CommitMemtable"
+            drops Last "GroupCommit" "TryCommitGroup" "Store" "PublishCommit"
         ])
     mutation
         "a failed sync of the log is taken for a good one"
         Host
         1000
-        (drops All "Committer" "TryAppend" "Committer" "SetPoison")
+        (drops All "GroupCommit" "TryAppend" "GroupCommit" "SetPoison")
     mutation "the folder is not synced after a new log" Host 1000 (drops All "LogWriter" "Create" "DataFolder" "Sync")
     mutation "a table is not synced" Host 1000 (drops All "TableWriter" "FinishTable" "StorageFile" "Sync")
     mutation
