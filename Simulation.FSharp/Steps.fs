@@ -117,7 +117,7 @@ type internal Steps(run: Run, clients: Clients) =
         | Wait milliseconds ->
             run.Clock.Advance(TimeSpan.FromMilliseconds(float milliseconds))
 
-            if run.Store.Value.MayRun StoreWork.Commit then
+            if run.Store.Value.Scheduler.MayRun StoreWork.Commit then
                 run.Clock.RunTimers() |> ignore
         | LimitSpace bytes ->
             // What is taken now, from what would be free on a disk of any size.

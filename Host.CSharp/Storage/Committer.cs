@@ -40,7 +40,7 @@ internal sealed class Committer : IDisposable
         _queue.Enqueue(submission);
         if (_thread is null || _stopping)
         {
-            if (!_isManual || _stopping || _store.MayRun(StoreWork.Commit))
+            if (!_isManual || _stopping || _store.Scheduler.MayRun(StoreWork.Commit))
             {
                 Drain();
             }
@@ -77,7 +77,7 @@ internal sealed class Committer : IDisposable
     {
         var request = new FreezeRequest();
         Submit(request);
-        _store.Await(request.IsDone);
+        _store.Scheduler.Await(request.IsDone);
         return request.Outcome.Refusal;
     }
 

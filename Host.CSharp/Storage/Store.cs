@@ -64,6 +64,7 @@ public sealed class Store : IDisposable
         _committer = new Committer(this, chunks, writer);
         _items = new ItemCounter(this);
         _background = new BackgroundWork(this);
+        Scheduler = new WorkScheduler(this, _committer, _background);
         _background.Start();
         if (options.Durability == Durability.Memory)
         {
@@ -90,6 +91,8 @@ public sealed class Store : IDisposable
     internal DecisionRecorder Decisions { get; }
 
     internal VersionInstaller Versions { get; }
+
+    internal WorkScheduler Scheduler { get; }
 
     internal Epochs Epochs { get; } = new();
 
@@ -238,7 +241,7 @@ public sealed class Store : IDisposable
             throw new StoreException($"the flush failed: {refusal}");
         }
 
-        AwaitFlush();
+        Scheduler.AwaitFlush();
     }
 
     /// <summary>
@@ -260,7 +263,7 @@ public sealed class Store : IDisposable
             if (Options.Durability == Durability.Memory)
             {
                 _committer.Groups.FreezeLast();
-                AwaitFlush();
+                Scheduler.AwaitFlush();
                 // A flush_all after the last value is in no memtable, and so in no flush.
                 Versions.Install([], current => Work.flushEdit(current, FSharpList<TableMeta>.Empty), (_, before) => before);
             }
@@ -279,20 +282,6 @@ public sealed class Store : IDisposable
         }
     }
 
-    private void AwaitFlush()
-    {
-        var waiting = Current.Frozen;
-        while (Current.Frozen.Any(waiting.Contains))
-        {
-            if ((_background.FlushFailure?.Reason ?? (_background.IsStopping ? "the store is closing" : null)) is { } failure)
-            {
-                throw new StoreException($"the flush failed: {failure}");
-            }
-
-            Pass();
-        }
-    }
-
     /// <summary>
     /// Carries out a piece of work, for a store that does not do so itself (<see cref="Scheduling.Manual"/>). False when there is none of the kind, when it
     /// failed, and when it cannot be begun now: the call comes from within another one, out of a file operation or a submission, that would have held it up, were
@@ -305,63 +294,7 @@ public sealed class Store : IDisposable
             throw new InvalidOperationException("The store carries out its work on threads of its own.");
         }
 
-        if (!MayRun(work))
-        {
-            return false;
-        }
-
-        switch (work)
-        {
-            case StoreWork.Commit:
-                return _committer.TryRun();
-            case StoreWork.Flush:
-                return _background.TryRunFlush();
-            case StoreWork.Compaction:
-                return _background.TryRunCompaction();
-            default:
-                var before = Epochs.RetiredCount;
-                Epochs.Reclaim();
-                return Epochs.RetiredCount < before;
-        }
-    }
-
-    /// <summary>Whether work would not come into a lock that the calling thread is in already, further down its stack.</summary>
-    internal bool MayRun(StoreWork work)
-    {
-        var isAtReserve = Folder.Reserve!.IsEntered || Decisions.IsEntered || _background.Compactions.IsEntered || _committer.Groups.IsEntered;
-        return work switch
-        {
-            StoreWork.Commit => !isAtReserve,
-            StoreWork.Reclaim => true,
-            _ => !isAtReserve && !Versions.IsEntered,
-        };
-    }
-
-    /// <summary>Waits; under <see cref="Scheduling.Manual"/> by carrying out the work that is waited for.</summary>
-    internal void Await(ManualResetEventSlim done)
-    {
-        if (Options.Scheduling == Scheduling.Threads)
-        {
-            done.Wait();
-            return;
-        }
-
-        while (!done.IsSet)
-        {
-            Pass();
-        }
-    }
-
-    private void Pass()
-    {
-        if (Options.Scheduling == Scheduling.Threads)
-        {
-            Thread.Sleep(1);
-        }
-        else if (!TryRun(StoreWork.Commit) && !TryRun(StoreWork.Flush) && !TryRun(StoreWork.Compaction))
-        {
-            Options.Idle();
-        }
+        return Scheduler.TryRun(work);
     }
 
     internal uint NowSeconds() => (uint)Options.Clock.GetUtcNow().ToUnixTimeSeconds();

@@ -33,7 +33,7 @@ public sealed class WriteBatch : Submission
     /// <summary>Waits for the outcome; throws <see cref="StoreException"/> when the writes were refused.</summary>
     internal void Wait(Store store)
     {
-        store.Await(_isDone);
+        store.Scheduler.Await(_isDone);
         if (_outcome.Refusal is { } refusal)
         {
             throw new StoreException($"the writes were refused: {refusal}");
