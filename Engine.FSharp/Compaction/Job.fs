@@ -30,6 +30,10 @@ module JobRules =
     [<Literal>]
     let grandparentCountMax = 10
 
+    /// Bytes of entries after which a job pauses: some tens of microseconds of work.
+    [<Literal>]
+    let stretchBytesMax = 16384L
+
     /// From this size in bytes on a new table ends at a border of the level below its own.
     let alignedSizeBytes (options: Options) : int64 = options.TableSizeBytes / 2L
 
@@ -57,6 +61,8 @@ type JobStep =
     | Read of read: BlockRead
     /// Append to the current output file; the first one after the start or a finished table begins a new file. Valid until the next step.
     | Write of bytes: ArraySegment<byte>
+    /// Nothing: enough was computed at a stretch, and whoever shares the processor may go first.
+    | Pause
     /// The current output file is complete and has this size.
     | TableFinished of properties: TableProperties * sizeBytes: int64
     /// Nothing is left to do.
@@ -107,7 +113,7 @@ type internal GrandparentTracker(ranges: KeyRange[]) =
     member _.Reset() : unit = start <- position
 
 /// A flush or a compaction: merges sources into new tables and leaves out what nobody can see any more. A state machine that never waits:
-/// the host asks for the next step and carries it out. Mutable, one owner; no allocation for an entry.
+/// the host asks for the next step and carries it out, and has not long to wait for one. Mutable, one owner; no allocation for an entry.
 [<Sealed>]
 type Job(options: Options, sources: EntrySource[], rules: JobRules, memory: JobMemory) =
     let merge = Merge sources
@@ -121,6 +127,8 @@ type Job(options: Options, sources: EntrySource[], rules: JobRules, memory: JobM
     let mutable isOutputLent = false
     // The merge stands on an entry that waits for a new table.
     let mutable isEntryWaiting = false
+    let mutable takenBytes = 0L
+    let mutable pausesAtBytes = JobRules.stretchBytesMax
     let mutable writtenCount = 0L
     let mutable flushedCount = 0L
     let mutable expiredCount = 0L
@@ -215,9 +223,15 @@ type Job(options: Options, sources: EntrySource[], rules: JobRules, memory: JobM
             elif isEntryWaiting then
                 isEntryWaiting <- false
                 take merge.Current
+            elif takenBytes >= pausesAtBytes then
+                pausesAtBytes <- takenBytes + JobRules.stretchBytesMax
+                step <- ValueSome JobStep.Pause
             else
                 match merge.MoveNext() with
-                | SourceState.Ready -> take merge.Current
+                | SourceState.Ready ->
+                    let entry = merge.Current
+                    takenBytes <- takenBytes + int64 entry.Bytes.Length
+                    take entry
                 | SourceState.NeedsBlock -> step <- ValueSome(JobStep.Read merge.Wanted)
                 | _ when builder.EntryCount > 0L -> finished <- ValueSome(builder.Finish())
                 | _ -> outcome <- ValueSome JobStep.Done
@@ -229,6 +243,9 @@ type Job(options: Options, sources: EntrySource[], rules: JobRules, memory: JobM
         match merge.Supply() with
         | Ok() -> ()
         | Error corruption -> outcome <- ValueSome(JobStep.Failed corruption)
+
+    /// Bytes of the entries that were taken from the sources so far, without those that newer ones hide.
+    member _.TakenBytes: int64 = takenBytes
 
     /// What was done so far.
     member _.Counts: JobCounts = {

@@ -75,6 +75,11 @@ module Pacing =
         else
             WritePressure.None
 
+    /// The tables of level 0, memtables among them, with which writes begin to be slowed: while those that made level 0 due are compacted, others come.
+    let internal slowedFromLevelZero (options: Options) : float =
+        let trigger = float options.LevelZeroTableCountTrigger
+        trigger + (float options.LevelZeroTableCountMax - trigger) / 4.0
+
     /// How much is owed, from 0 (writes are not slowed) to 1 (they wait), and what most of all.
     let private owed (options: Options) (debt: CompactionDebt) (frozenCount: int) (fill: float) =
         let share (value: float) (start: float) (finish: float) =
@@ -87,11 +92,9 @@ module Pacing =
             let most = float options.FrozenMemtableCountMax + 1.0
             share waiting (most / 2.0) most
 
-        // While the tables that made level 0 due are compacted, others come.
         let levelZero =
-            let trigger = float options.LevelZeroTableCountTrigger
             let most = float options.LevelZeroTableCountMax
-            share (float debt.LevelZeroCount + waiting) (trigger + (most - trigger) / 4.0) most
+            share (float debt.LevelZeroCount + waiting) (slowedFromLevelZero options) most
 
         // Nothing waits for this: level 0 does, when it takes too long. It begins with the first byte and grows slowly, so that the pace follows no single job.
         let levels = 0.8 * share debt.ExcessBytes 0.0 (debt.ExcessAllowedBytes * 4.0)

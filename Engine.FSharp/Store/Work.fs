@@ -53,6 +53,14 @@ module Work =
     let pace (options: Options) (debt: CompactionDebt) (snapshot: Snapshot) : WritePace =
         Pacing.pace options debt snapshot.Frozen.Length (memtableFill options snapshot.Active)
 
+    /// Whether a flush may rest that has come so far, as `Resting` says.
+    let mayFlushRest (options: Options) (snapshot: Snapshot) (progress: float) : bool =
+        Resting.mayFlushRest progress snapshot.Frozen.Length (memtableFill options snapshot.Active)
+
+    /// Whether a compaction may rest that has come so far, as `Resting` says. `debt` is that of the snapshot's version.
+    let mayCompactionRest (options: Options) (debt: CompactionDebt) (snapshot: Snapshot) (progress: float) : bool =
+        Resting.mayCompactionRest options debt progress snapshot.Frozen.Length (memtableFill options snapshot.Active)
+
     /// What keeps a store with this disk from writing.
     let trouble (disk: DiskCondition) : DiskTrouble =
         max (if disk.IsFull then DiskTrouble.Full else DiskTrouble.None) (max disk.FlushTrouble disk.CompactionTrouble)

@@ -318,7 +318,8 @@ internal sealed class BackgroundWork : IDisposable
         IReadOnlyList<Table> tables;
         try
         {
-            tables = writer.Run(Work.flushJob(_flushMemory, _store.EngineOptions, snapshot, frozen, _store.NowSeconds()), _stopping.Token);
+            var job = Work.flushJob(_flushMemory, _store.EngineOptions, snapshot, frozen, _store.NowSeconds());
+            tables = writer.Run(job, () => _store.MayFlushRest((double)job.TakenBytes / memtableBytes), _stopping.Token);
         }
         finally
         {

@@ -170,7 +170,9 @@ internal sealed class Compactions(Store store, BackgroundCounters counters)
 
         try
         {
-            return writer.Run(Work.compactionJob(memory, store.EngineOptions, snapshot, plan, store.NowSeconds()), cancelled);
+            var job = Work.compactionJob(memory, store.EngineOptions, snapshot, plan, store.NowSeconds());
+            var inputBytes = (double)CompactionPlanModule.inputBytes(plan);
+            return writer.Run(job, () => store.MayCompactionRest(writer.ReadBytes / inputBytes), cancelled);
         }
         finally
         {

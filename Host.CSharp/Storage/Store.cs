@@ -122,6 +122,15 @@ public sealed class Store : IDisposable
     /// <summary>Why writes must wait for background work.</summary>
     internal WritePressure Pressure => Work.pressure(EngineOptions, Debt, Current);
 
+    /// <summary>Whether flushes and compactions may leave their processors to others now and then: nobody waits for their end.</summary>
+    internal bool RestsInBackground => Options.Scheduling == Scheduling.Threads && Options.RestsInBackground;
+
+    /// <summary>Whether a flush may that has come so far, from 0 to 1.</summary>
+    internal bool MayFlushRest(double progress) => Work.mayFlushRest(EngineOptions, Current, progress);
+
+    /// <summary>Whether a compaction may that has come so far, from 0 to 1.</summary>
+    internal bool MayCompactionRest(double progress) => Work.mayCompactionRest(EngineOptions, Debt, Current, progress);
+
     internal BackgroundCounters BackgroundCounters => _background.Counters;
 
     /// <summary>Tables that compaction leaves alone because they cannot be read.</summary>

@@ -38,6 +38,9 @@ public sealed record StoreOptions
     /// <summary>How long failed background work waits until it is tried again; for tests.</summary>
     internal TimeSpan RetryDelay { get; init; } = TimeSpan.FromSeconds(1);
 
+    /// <summary>Whether flushes and compactions leave their processors to others now and then while they are ahead; not where someone waits for their end.</summary>
+    internal bool RestsInBackground { get; init; } = true;
+
     /// <summary>Which compaction comes next.</summary>
     internal Func<Options, PickingInput, Microsoft.FSharp.Core.FSharpOption<CompactionPlan>?> Pick { get; init; } = Picking.pick;
 

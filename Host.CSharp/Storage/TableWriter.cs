@@ -37,12 +37,14 @@ internal sealed class TableWriter(Store store, SpaceUse use)
     /// Runs a job to its end. Throws <see cref="UnreadableTableException"/> when an input cannot be read, <see cref="IOException"/> when the disk fails
     /// otherwise, and <see cref="WorkCancelledException"/>; the tables made so far are deleted then.
     /// </summary>
-    internal IReadOnlyList<Table> Run(Job job, CancellationToken cancelled)
+    internal IReadOnlyList<Table> Run(Job job, Func<bool> mayRest, CancellationToken cancelled)
     {
+        var rests = store.RestsInBackground ? new Rests(mayRest, store.Options.Clock) : null;
         try
         {
             while (true)
             {
+                rests?.RestWhenDue();
                 if (cancelled.IsCancellationRequested)
                 {
                     throw new WorkCancelledException();
@@ -55,6 +57,8 @@ internal sealed class TableWriter(Store store, SpaceUse use)
                         break;
                     case JobStep.Write write:
                         Append(write.bytes);
+                        break;
+                    case { IsPause: true }:
                         break;
                     case JobStep.TableFinished:
                         FinishTable();

@@ -46,6 +46,7 @@ internal static class CompactCommand
             Durability = Durability.Os,
             MemoryBudgetBytes = memoryBudgetBytes,
             Pick = FullCompaction.pick,
+            RestsInBackground = false,
         };
         using var store = Store.Open(storeOptions, NullLogger.Instance);
         store.Flush();

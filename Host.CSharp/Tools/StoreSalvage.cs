@@ -192,6 +192,9 @@ internal sealed class StoreSalvage(DataFolder source, DataFolder target)
                         outputBytes += write.bytes.Count;
                         break;
 
+                    case { IsPause: true }:
+                        break;
+
                     case JobStep.TableFinished finished:
                         output!.Sync();
                         output.Dispose();

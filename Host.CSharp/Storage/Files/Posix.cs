@@ -92,6 +92,20 @@ internal static unsafe partial class Posix
         }
     }
 
+    [LibraryImport("libc", EntryPoint = "usleep")]
+    private static partial int SleepMicroseconds(uint microseconds);
+
+    /// <summary>
+    /// Gives the calling thread's processor to others for a moment, of microseconds, which the base library's sleeps cannot do. Only on Linux: elsewhere nothing happens.
+    /// </summary>
+    internal static void Rest(long nanoseconds)
+    {
+        if (OperatingSystem.IsLinux())
+        {
+            _ = SleepMicroseconds((uint)(nanoseconds / 1000));
+        }
+    }
+
     /// <summary>Begins to write a part of a file to the disk, and does not wait. A file system that cannot do it does it at the sync.</summary>
     internal static void StartWriteBack(SafeFileHandle file, long offsetBytes, long lengthBytes)
     {

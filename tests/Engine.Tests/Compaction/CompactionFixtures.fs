@@ -105,6 +105,7 @@ let run (disk: Disk) (job: Job) : Result<Output list, Corruption> =
             Expect.isGreaterThan bytes.Count 0 "nothing is written in vain"
             file.Append(bytes.AsSpan())
             go outputs
+        | JobStep.Pause -> go outputs
         | JobStep.TableFinished(properties, sizeBytes) ->
             Expect.equal sizeBytes (int64 file.Length) "the size that the job tells"
             let output = { Properties = properties; File = file.ToArray() }

@@ -275,9 +275,12 @@ let tests =
             let job = Job(options, sources (), keepAll)
             let before = GC.GetAllocatedBytesForCurrentThread()
             let mutable writes = 0
+            let mutable longestStretch = 0L
             let mutable isDone = false
 
             while not isDone do
+                let takenBytes = job.TakenBytes
+
                 match job.Next() with
                 | JobStep.Read read ->
                     disk.Read read
@@ -286,10 +289,24 @@ let tests =
                 | JobStep.Done -> isDone <- true
                 | _ -> ()
 
+                longestStretch <- max longestStretch (job.TakenBytes - takenBytes)
+
             let allocated = GC.GetAllocatedBytesForCurrentThread() - before
             Expect.isGreaterThan writes 12 "pieces"
             // About 850,000 for the buffers of three sources and a builder and the hashes of a table's keys;
             // the smallest object for each of the 30,000 entries would add 720,000.
             Expect.isLessThan allocated 1_200_000L "bytes allocated"
+
+            let longestEntry = models |> Seq.collect Map.values |> Seq.map Array.length |> Seq.max |> int64
+
+            Expect.isLessThan longestStretch (JobRules.stretchBytesMax + longestEntry) "bytes between two steps"
+
+            let allBytes =
+                models
+                |> List.fold (fun all model -> Map.foldBack Map.add model all) Map.empty
+                |> _.Values
+                |> Seq.sumBy (fun entry -> int64 entry.Length)
+
+            Expect.equal job.TakenBytes allBytes "bytes of all entries that were not hidden"
         }
     ]

@@ -90,6 +90,7 @@ type Store() =
             | JobStep.Write bytes ->
                 file.Append(bytes.AsSpan())
                 go made
+            | JobStep.Pause -> go made
             | JobStep.TableFinished _ ->
                 let number = newFile ()
                 tables[number] <- file.ToArray()
