@@ -12,24 +12,16 @@ namespace LsmFs.Host;
 /// </summary>
 internal sealed class ArrivalBatch(EventLoop loop)
 {
-    /// <summary>Connections at most; also keys that are fetched side by side, since more only push each other out of the nearest cache.</summary>
-    private const int PartCountMax = 16;
+    /// <summary>Connections at most: one key of each is fetched, and more are not fetched side by side.</summary>
+    private const int PartCountMax = EventLoop.ComingCountMax;
 
     /// <summary>Where a part may begin: two in one cache line are no gain.</summary>
     private const int Alignment = 64;
 
     private readonly byte[] _bytes = GC.AllocateUninitializedArray<byte>(2 * EventLoop.ReceiveBufferLength, pinned: true);
-    private readonly Part[] _parts = new Part[PartCountMax];
-    private readonly ComingKey[] _keys = new ComingKey[PartCountMax];
+    private readonly BatchPart[] _parts = new BatchPart[PartCountMax];
     private int _length;
     private int _count;
-
-    private struct Part
-    {
-        public Connection Connection;
-        public int Start;
-        public int Length;
-    }
 
     /// <summary>Receives what has arrived for the connection, to be served by <see cref="Serve"/>. False: the connection must receive for itself.</summary>
     public bool TryReceive(Connection connection)
@@ -48,7 +40,7 @@ internal sealed class ArrivalBatch(EventLoop loop)
 
         if (count >= 0)
         {
-            _parts[_count++] = new Part { Connection = connection, Start = _length, Length = count };
+            _parts[_count++] = new BatchPart { Connection = connection, Start = _length, Length = count };
             _length += (count + Alignment - 1) & -Alignment;
         }
 
@@ -63,7 +55,7 @@ internal sealed class ArrivalBatch(EventLoop loop)
             return;
         }
 
-        Span<Part> parts = _parts.AsSpan(0, _count);
+        Span<BatchPart> parts = _parts.AsSpan(0, _count);
         _count = 0;
         _length = 0;
 
@@ -79,14 +71,14 @@ internal sealed class ArrivalBatch(EventLoop loop)
         catch (Exception exception)
         {
             // What was received is lost with the batch.
-            foreach (ref readonly Part part in parts)
+            foreach (ref readonly BatchPart part in parts)
             {
                 part.Connection.Fail(exception);
             }
         }
 
         // Connections guard themselves, and receive nothing into the batch meanwhile.
-        foreach (ref readonly Part part in parts)
+        foreach (ref readonly BatchPart part in parts)
         {
             part.Connection.OnArrived(_bytes, part.Start, part.Length);
         }
@@ -96,21 +88,22 @@ internal sealed class ArrivalBatch(EventLoop loop)
     }
 
     /// <summary>Fetches the keys of connections that ask for one alone; those that ask for several fetch their own.</summary>
-    private void Fetch(Span<Part> parts)
+    private void Fetch(Span<BatchPart> parts)
     {
+        ComingKey[] keys = loop.ComingKeys;
         int count = 0;
 
-        foreach (ref readonly Part part in parts)
+        foreach (ref readonly BatchPart part in parts)
         {
             if (part.Connection.TryFindComing(_bytes.AsSpan(part.Start, part.Length), out ComingKey key))
             {
-                _keys[count++] = ComingKey.At(part.Start + key.Offset, key.Length);
+                keys[count++] = ComingKey.At(part.Start + key.Offset, key.Length);
             }
         }
 
         if (count > 1)
         {
-            loop.EnterSnapshot().Fetch(_bytes, _keys.AsSpan(0, count));
+            loop.EnterSnapshot().Fetch(_bytes, keys.AsSpan(0, count));
         }
     }
 }

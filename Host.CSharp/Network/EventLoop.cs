@@ -26,7 +26,7 @@ internal abstract class EventLoop : IDisposable
     public const int SendBufferLength = 128 * 1024;
 
     /// <summary>Keys that are fetched side by side: more only push each other out of the nearest cache.</summary>
-    private const int ComingCountMax = 16;
+    public const int ComingCountMax = 16;
 
     /// <summary>Bytes of writes that one loop may have waiting for their commit; connections that write then wait.</summary>
     private const int PendingBytesMax = 32 * 1024 * 1024;
@@ -98,7 +98,7 @@ internal abstract class EventLoop : IDisposable
     /// <summary>Where replies are written; belongs to the connection that is being served.</summary>
     public byte[] SendBuffer { get; } = GC.AllocateUninitializedArray<byte>(SendBufferLength, pinned: true);
 
-    /// <summary>Keys that are looked for next; belongs to the connection that is being served.</summary>
+    /// <summary>Keys that are looked for next; belongs to the connection that is being served, and before that to the batch that it has arrived in.</summary>
     public ComingKey[] ComingKeys { get; } = new ComingKey[ComingCountMax];
 
     /// <summary>Whether keys should be fetched ahead. Looked at without entering a snapshot: nothing is read but the shape of the newest one.</summary>

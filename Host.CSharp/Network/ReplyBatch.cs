@@ -19,16 +19,9 @@ internal sealed class ReplyBatch
     private const int PartCountMax = 64;
 
     private readonly byte[] _bytes = GC.AllocateUninitializedArray<byte>(EventLoop.SendBufferLength, pinned: true);
-    private readonly Part[] _parts = new Part[PartCountMax];
+    private readonly BatchPart[] _parts = new BatchPart[PartCountMax];
     private int _length;
     private int _count;
-
-    private struct Part
-    {
-        public Connection Connection;
-        public int Start;
-        public int Length;
-    }
 
     /// <summary>
     /// Takes a copy of the bytes, to be sent by <see cref="Send"/>. False: it takes none, and has nothing of the connection any more, which may have output left or
@@ -40,7 +33,7 @@ internal sealed class ReplyBatch
 
         if (connection.IsInBatch)
         {
-            ref Part last = ref _parts[_count - 1];
+            ref BatchPart last = ref _parts[_count - 1];
 
             if (!fits || last.Connection != connection)
             {
@@ -63,7 +56,7 @@ internal sealed class ReplyBatch
         }
 
         int start = _length;
-        _parts[_count++] = new Part { Connection = connection, Start = start, Length = Copy(bytes) };
+        _parts[_count++] = new BatchPart { Connection = connection, Start = start, Length = Copy(bytes) };
         connection.IsInBatch = true;
         return true;
     }
@@ -74,7 +67,7 @@ internal sealed class ReplyBatch
         // Sending closes connections at most, and takes nothing more.
         for (int index = 0; index < _count; index++)
         {
-            ref Part part = ref _parts[index];
+            ref BatchPart part = ref _parts[index];
             part.Connection.IsInBatch = false;
             part.Connection.SendBatched(_bytes.AsSpan(part.Start, part.Length));
             part = default;
