@@ -46,7 +46,12 @@ let all: Mutation list = [
         Host
         1000
         (together [
-            repeatsEarlier "GroupCommit" "TryCommitGroup" "Store" "PublishCommit" (Before("GroupCommit", "TryAppend", 2))
+            repeatsEarlier
+                "GroupCommit"
+                "TryCommitGroup"
+                "Store"
+                "PublishCommit"
+                (Before("GroupCommit", "TryAppend", 2))
             drops Last "GroupCommit" "TryCommitGroup" "WriteContext" "CommitMemtable"
             drops Last "GroupCommit" "TryCommitGroup" "Store" "PublishCommit"
         ])
