@@ -90,3 +90,10 @@ let editPropertyOf (count: int) (name: string) (body: 'input -> 'result) =
 
 /// A property of 200 cases over edits.
 let editProperty (name: string) (body: 'input -> 'result) = editPropertyOf 200 name body
+
+/// What compaction owes, with what levels hold beyond their share as a multiple of what is in order.
+let debtOf (levelZeroCount: int) (excess: float) : CompactionDebt = {
+    LevelZeroCount = levelZeroCount
+    ExcessBytes = excess * 1e6
+    ExcessAllowedBytes = 1e6
+}

@@ -12,13 +12,6 @@ let private options = {
         LevelZeroTableCountMax = 12
 }
 
-/// Any debt: a multiple of what is in order.
-let private debtOf (levelZeroCount: int) (excess: float) : CompactionDebt = {
-    LevelZeroCount = levelZeroCount
-    ExcessBytes = excess * 1e6
-    ExcessAllowedBytes = 1e6
-}
-
 let private nanoseconds (levelZeroCount: int) (excess: float) (frozenCount: int) (fill: float) =
     (Pacing.pace options (debtOf levelZeroCount excess) frozenCount fill).NanosecondsPerByte
 

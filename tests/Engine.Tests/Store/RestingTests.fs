@@ -3,6 +3,7 @@ module LsmFs.Engine.Tests.RestingTests
 open Expecto
 open LsmFs.Engine
 open LsmFs.Engine.Tests.Generators
+open LsmFs.Engine.Tests.ManifestGenerators
 
 let private options = Options.ofBudget (64L <<< 20)
 
@@ -24,12 +25,6 @@ let private fillAtEnd (hurried: float) : float =
             go (progress + share * stepOfFill / hurried) (fill + stepOfFill)
 
     go 0.0 0.0
-
-let private debtOf (levelZeroCount: int) (excess: float) : CompactionDebt = {
-    LevelZeroCount = levelZeroCount
-    ExcessBytes = excess * 1e6
-    ExcessAllowedBytes = 1e6
-}
 
 let private propertyOf name (body: float -> int -> int -> float -> unit) =
     property name (fun (a: uint32) (b: uint32) (c: uint32) (d: uint32) ->
